@@ -1,0 +1,16 @@
+//! Fails an application over from one AWS Region to another.
+//!
+//! A procedure is data that a person can read before anything happens ([`plan`]); the engine is a pure fold
+//! over a journal plus a thin shell that performs ([`engine`]); and every step can ask the world whether it is
+//! already done ([`step`]).
+
+pub mod clock;
+pub mod duration;
+pub mod error;
+pub mod id;
+pub mod region;
+pub mod service;
+pub mod topology;
+
+pub use error::{Error, ErrorKind, Result, Risk};
+pub use id::{RegionId, RunId, StepId};
