@@ -120,7 +120,8 @@ pub struct Error {
     /// The acceptance that would let the run go on despite this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs: Option<Risk>,
-    /// What the step found out all the same: becomes its output when the risk is accepted.
+    /// What the step found out all the same: becomes its output when the risk is accepted. Without it the step is
+    /// tried again, and sees that the risk is taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Box<Value>>,
 }
@@ -241,7 +242,8 @@ mod tests {
 
     #[test]
     fn context_goes_in_front_and_the_hint_stays_last() {
-        let e = Error::not_found("no such instance").hint("check the name").context("failed to promote postgres");
+        let e =
+            Error::not_found("no such instance").hint("check the name").context("failed to promote postgres");
         assert_eq!(
             e.to_string(),
             "failed to promote postgres\n  because: no such instance\nhint: check the name"

@@ -4,12 +4,24 @@
 //! over a journal plus a thin shell that performs ([`engine`]); and every step can ask the world whether it is
 //! already done ([`step`]).
 
+pub mod api;
+pub mod check;
 pub mod clock;
 pub mod duration;
+pub mod engine;
 pub mod error;
 pub mod id;
+pub mod journal;
+pub mod plan;
+pub mod procedure;
+pub mod procedures;
 pub mod region;
+pub mod render;
+pub mod report;
 pub mod service;
+pub mod step;
+pub mod steps;
+pub mod survey;
 pub mod topology;
 
 pub use error::{Error, ErrorKind, Result, Risk};
