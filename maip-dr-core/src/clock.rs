@@ -80,7 +80,11 @@ impl Clock for SystemClock {
 ///
 /// # Errors
 /// `Unavailable` when the time is over. The caller decides whether a mutating call is then in doubt.
-pub async fn timeout<T>(clock: &dyn Clock, limit: Duration, work: impl Future<Output = T> + Send) -> Result<T> {
+pub async fn timeout<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    work: impl Future<Output = T> + Send,
+) -> Result<T> {
     let work = std::pin::pin!(work);
     match select(work, clock.sleep(limit)).await {
         Either::Left((value, _)) => Ok(value),

@@ -70,8 +70,7 @@ impl RunId {
     /// A new id from the time of the start and 20 bits of randomness.
     pub fn generate(at: Timestamp, random: u32) -> Self {
         const ALPHABET: &[u8; 32] = b"abcdefghijkmnopqrstuvwxyz2345679";
-        let tail: String =
-            (0..4).map(|i| char::from(ALPHABET[(random >> (i * 5)) as usize & 31])).collect();
+        let tail: String = (0..4).map(|i| char::from(ALPHABET[(random >> (i * 5)) as usize & 31])).collect();
         Self(format!("{}-{tail}", at.strftime("%y%m%d-%H%M")))
     }
 }

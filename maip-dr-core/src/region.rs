@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::id::RegionId;
 use crate::service::{
-    DatabaseService, DnsService, IdentityService, NodeGroupService, NotifyService, ProbeService, StreamService,
-    TableService, WorkloadService,
+    DatabaseService, DnsService, IdentityService, NodeGroupService, NotifyService, ProbeService,
+    StreamService, TableService, WorkloadService,
 };
 
 /// One Region's services. Getting a service costs nothing and calls nothing; clients are made on first use.

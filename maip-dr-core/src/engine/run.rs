@@ -345,7 +345,8 @@ impl Engine {
                         }
                     }
                     Command::Hold { step, reason, needs } => {
-                        if !asking.is_empty() {
+                        // An answer is on its way, or has just been given.
+                        if progressed || !asking.is_empty() {
                             continue;
                         }
                         return self.hold(step, reason, needs).await;

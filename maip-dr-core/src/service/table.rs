@@ -36,5 +36,10 @@ pub trait TableService: Send + Sync + Debug + 'static {
     /// The table named `name`.
     async fn describe(&self, name: &str) -> Result<Table>;
     /// Samples from this Region to `receiving` taken at or after `since`, oldest first.
-    async fn replication_latency(&self, name: &str, receiving: &RegionId, since: Timestamp) -> Result<Vec<LatencySample>>;
+    async fn replication_latency(
+        &self,
+        name: &str,
+        receiving: &RegionId,
+        since: Timestamp,
+    ) -> Result<Vec<LatencySample>>;
 }
