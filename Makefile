@@ -1,0 +1,42 @@
+# `make test` is the whole proof; CI runs the same. Everything else is a part of it, or longer.
+
+.PHONY: test lint unit lab-test behaviour bench soak release-check prepare clean-lab
+
+export CARGO_TERM_COLOR ?= never
+LAB_CACHE := $(or $(MAIP_DR_LAB_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/maip-dr-lab)
+
+test: prepare lint unit lab-test behaviour
+	@echo "all tests passed"
+
+# What this machine lacks: installed where that is allowed, else named.
+prepare:
+	scripts/prepare.sh
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
+	scripts/deny.sh
+
+# Pure state, mocks, wire-level tests, the simulated world.
+unit:
+	cargo build --workspace --all-features
+	cargo test --workspace --all-features --exclude maip-dr-tests
+
+# The lab's own tests: the doubles behave as the services do.
+lab-test:
+	cd lab && "$(LAB_CACHE)/venv/bin/python" -m pytest -q tests
+
+# The built binary and the real adapters against the lab.
+behaviour:
+	cargo test -p maip-dr-tests --all-features -- --test-threads=1
+
+bench:
+	scripts/prepare.sh
+	cargo build --release -p maip-dr-cli
+	cargo run --release -p maip-dr-tests --bin bench
+
+# What only a release build can show: size, start, memory.
+release-check:
+	cargo build --release -p maip-dr-cli
+	scripts/release-check.sh

@@ -1,0 +1,113 @@
+//! What goes wrong before anything has begun: each a clear error with its own exit code, and nothing changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+use std::sync::LazyLock;
+
+use maip_dr_tests::{EAST, Lab, Tool, WEST};
+use serde_json::json;
+
+static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(&["--kubernetes"]));
+
+fn nothing_changed() {
+    assert!(LAB.calls().iter().all(|c| c["mutating"] == false));
+}
+
+const FAILOVER: [&str; 4] = ["failover", "--to", "us-west-2", "--yes"];
+
+#[test]
+fn no_credentials() {
+    LAB.reset(json!({}));
+    let tool = Tool::on(&LAB).env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "").env("HOME", "/nonexistent");
+    let _ = tool.run(&FAILOVER).expect(4).says("credentials").says("hint:");
+    nothing_changed();
+}
+
+#[test]
+fn another_account() {
+    LAB.reset(json!({}));
+    let tool = Tool::on(&LAB).with_topology(|t| t.replace("123456789012", "999999999999"));
+    let _ = tool.run(&FAILOVER).expect(9).says("999999999999").says("123456789012");
+    nothing_changed();
+}
+
+#[test]
+fn a_wrong_region() {
+    LAB.reset(json!({}));
+    let _ = Tool::on(&LAB).run(&["failover", "--to", "eu-west-1", "--yes"]).expect(2).says("us-west-2");
+    nothing_changed();
+}
+
+#[test]
+fn a_missing_cluster_database_or_zone() {
+    LAB.reset(json!({}));
+    for (from, to) in [
+        ("maip-prod-dr-eks-cluster", "no-such-cluster"),
+        ("maip-prod-postgres-replica", "no-such-database"),
+        ("zone: maip.example.com", "zone: example.com"),
+    ] {
+        let tool = Tool::on(&LAB).with_topology(|t| t.replace(from, to));
+        let _ = tool.run(&FAILOVER).expect(3).says(to.trim_start_matches("zone: ")).says("hint:");
+    }
+    nothing_changed();
+}
+
+#[test]
+fn denied_by_iam() {
+    LAB.reset(json!({}));
+    LAB.fault(json!({ "region": WEST, "service": "rds", "mode": "deny" }));
+    let _ = Tool::on(&LAB).run(&FAILOVER).expect(4).says("DescribeDBInstances").says("hint:");
+    LAB.lift();
+    nothing_changed();
+}
+
+#[test]
+fn a_denied_call_half_way_is_rolled_back() {
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    LAB.fault(json!({ "region": WEST, "service": "rds", "operation": "PromoteReadReplica", "mode": "deny" }));
+    let tool = Tool::on(&LAB);
+    let answer = tool.run(&["failover", "--to", "us-west-2", "--yes", "--accept-unverified-down"]);
+    // The promotion's start is the point of no return: the run holds, and says what was denied.
+    let answer = answer.expect(21).says("PromoteReadReplica");
+    assert!(answer.err.contains("decide"), "{answer}");
+}
+
+#[test]
+fn without_a_terminal_the_question_must_be_answered_beforehand() {
+    LAB.reset(json!({}));
+    let _ = Tool::on(&LAB).run(&["failover", "--to", "us-west-2"]).expect(9).says("--yes");
+    assert!(LAB.calls().iter().all(|c| c["mutating"] == false));
+}
+
+#[test]
+fn a_corrupted_journal_is_told_with_its_line() {
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    let tool = Tool::on(&LAB);
+    let _ = tool.run(&["failover", "--to", "us-west-2", "--yes"]).expect(21);
+    let runs = tool.state.path().join("runs");
+    let run = std::fs::read_dir(&runs).unwrap().next().unwrap().unwrap().path().join("journal.jsonl");
+    let text = std::fs::read_to_string(&run).unwrap();
+    std::fs::write(&run, text.replacen("\"maip\"", "\"mAip\"", 1)).unwrap();
+    let _ = tool.run(&["resume", "last", "--accept-unverified-down"]).expect(10).says("line 1");
+    // A torn last line is what a crash leaves: it is not damage.
+    std::fs::write(&run, format!("{text}{{\"run\":")).unwrap();
+    let _ = tool.run(&["status", "last"]).expect(0);
+    assert_eq!(LAB.performed("PromoteReadReplica"), 0);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written() {
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    let full = Tool::on(&LAB).env("MAIP_DR_STATE_DIR", "");
+    // /dev/full answers every write with "no space left"; as a folder it is simply not one.
+    let mut command = full.command(&FAILOVER);
+    command.env("MAIP_DR_STATE_DIR", "/proc/maip-dr");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!([3, 4, 5].contains(&output.status.code().unwrap()), "{text}");
+    assert!(text.contains("MAIP_DR_STATE_DIR") || text.contains("/proc/maip-dr"), "{text}");
+    assert!(LAB.calls().iter().all(|c| c["mutating"] == false), "nothing is done that cannot be recorded");
+    let _ = EAST;
+}
