@@ -12,6 +12,7 @@ from .names import REGIONS
 
 MODES = ("silent", "reset", "refuse", "error", "throttle", "deny", "delay", "lost_answer")
 LOAD_BALANCER = "load_balancer"
+KUBERNETES = "kubernetes"  # the Region's control plane, where there is a real one
 
 
 @dataclass
@@ -61,11 +62,7 @@ class Fault:
         return True
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            name: getattr(self, name)
-            for name in self.__dataclass_fields__
-            if name != "lifted"
-        }
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "lifted"}
 
 
 class Faults:
@@ -87,6 +84,7 @@ class Faults:
             raise ValueError("an operation needs its service")
         with self._lock:
             fault = Fault(id=f"f{next(self._ids)}", **wanted)
+            fault.kubernetes |= fault.service == KUBERNETES
             self._faults.append(fault)
             return fault
 
@@ -98,11 +96,11 @@ class Faults:
                     return fault
         return None
 
-    def is_down(self, region: str) -> bool:
-        """Whether the Region's load balancer would fail a health check now; uses up no fault."""
+    def is_down(self, region: str, service: str = LOAD_BALANCER) -> bool:
+        """Whether this service would fail whoever asked it now; uses up no fault."""
         with self._lock:
             return any(
-                fault.fits(region, LOAD_BALANCER, None)
+                fault.fits(region, service, None)
                 and fault.mode != "delay"
                 and fault.probability >= 1
                 and (fault.times is None or fault.hits < fault.times)

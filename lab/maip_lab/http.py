@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler
@@ -81,10 +82,10 @@ class Listener:
             listening, self._socket = self._socket, None
             connections = list(self._connections)
         if listening is not None:
-            _shutdown(listening)
+            shutdown(listening)
             listening.close()
         for connection in connections:
-            _shutdown(connection)
+            shutdown(connection)
 
     def _accept(self, listening: socket.socket) -> None:
         while True:
@@ -163,8 +164,7 @@ def _hold(connection: socket.socket, until: threading.Event) -> None:
             return
 
 
-def _shutdown(sock: socket.socket) -> None:
-    try:
+def shutdown(sock: socket.socket) -> None:
+    """Unlike a close, this also wakes a thread that waits on the socket."""
+    with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
