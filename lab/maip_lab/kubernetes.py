@@ -7,6 +7,7 @@ all the kubelets, so nodes and containers are simulated and everything else is n
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import itertools
 import json
@@ -21,11 +22,11 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from cryptography import x509
@@ -33,13 +34,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-T = TypeVar("T")
-
 STAGES = Path(__file__).resolve().parents[1] / "kwok"
 NODE_GROUP = "eks.amazonaws.com/nodegroup"
 ZONE = "topology.kubernetes.io/zone"
 ZONES = ("zone-a", "zone-b", "zone-c")
 START_S = 60.0
+# The apiserver before etcd, so that it has no time to answer that etcd is away.
+FROZEN = ("apiserver", "etcd")
 CONTROLLERS = (
     "deployment-controller",
     "replicaset-controller",
@@ -106,7 +107,6 @@ class Cluster:
             cluster._write_files(token_webhook_url, node_delay_s, pod_delay_s)
             cluster._start_etcd()
             cluster.start_apiserver()
-            cluster._start_the_rest()
         except BaseException:
             cluster.stop()
             raise
@@ -156,7 +156,11 @@ class Cluster:
             raise self._failed("etcd")
 
     def start_apiserver(self) -> None:
-        """The first start, and the return after `kill_apiserver`: same address, same contents."""
+        """The first start, and the return after `kill_apiserver`: same address, same contents.
+
+        Controllers, scheduler and kwok start with it: those of before have lengthened the pauses
+        between their attempts, after a minute to half a minute.
+        """
         with self._faults_lock:
             self._signal(signal.SIGCONT)
             if self._is_running("apiserver"):
@@ -183,7 +187,12 @@ class Cluster:
                 *self._webhook_flags,
             ]
             self._run("apiserver", [self.bin_dir / "control-plane", "apiserver", *flags])
-        self._until("apiserver", self._is_ready)
+            self._wait_for_apiserver()
+            if "kwok" in self._children:
+                self._end(("controller-manager", "scheduler", "kwok"))
+                # Or the new kwok leaves the nodes to the old one for as long as these are good.
+                self.api("DELETE", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+            self._start_the_rest()
 
     def _start_the_rest(self) -> None:
         config = self.kubeconfig
@@ -192,8 +201,13 @@ class Cluster:
         shared = [f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"]
         shared += ["--kube-api-qps=500", "--kube-api-burst=500"]
         program = self.bin_dir / "control-plane"
-        controllers = f"--controllers={','.join(CONTROLLERS)}"
-        self._run("controller-manager", [program, "controller-manager", *shared, controllers])
+        controllers = [
+            f"--controllers={','.join(CONTROLLERS)}",
+            # Or it takes all nodes for lost, and their pods for not Ready, when a control plane that
+            # was frozen for a minute comes back and kwok is not as quick as real kubelets.
+            "--node-monitor-grace-period=1h",
+        ]
+        self._run("controller-manager", [program, "controller-manager", *shared, *controllers])
         self._run("scheduler", [program, "scheduler", *shared])
         kwok = [
             f"--kubeconfig={config}",
@@ -229,13 +243,12 @@ class Cluster:
             return False
         return True
 
-    def _until(self, part: str, condition: Callable[[], T]) -> T:
+    def _wait_for_apiserver(self) -> None:
         deadline = time.monotonic() + START_S
-        while not (found := condition()):
-            if not self._is_running(part) or time.monotonic() > deadline:
-                raise self._failed(part)
+        while not self._is_ready():
+            if not self._is_running("apiserver") or time.monotonic() > deadline:
+                raise self._failed("apiserver")
             time.sleep(0.05)
-        return found
 
     def _failed(self, part: str) -> RuntimeError:
         log = self.directory / f"{part}.log"
@@ -274,10 +287,8 @@ class Cluster:
             return self._opener.open(request, timeout=timeout_s)
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
-            try:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 text = json.loads(text)["message"]
-            except (ValueError, KeyError, TypeError):
-                pass
             raise ApiError(error.code, text) from None
         except urllib.error.URLError as error:
             # What it is about is inside: TimeoutError, ConnectionRefusedError.
@@ -372,6 +383,9 @@ class Cluster:
         """The cluster accepts connections and never answers; pods and nodes stay as they are."""
         with self._faults_lock:
             self._signal(signal.SIGSTOP)
+            # On a busy machine the signal takes a while to arrive, and one more call is answered.
+            while not all(_is_stopped(self.pids[part]) for part in FROZEN if part in self.pids):
+                time.sleep(0.001)
 
     def thaw(self) -> None:
         with self._faults_lock:
@@ -383,8 +397,7 @@ class Cluster:
             self._end(["apiserver"])
 
     def _signal(self, number: signal.Signals) -> None:
-        # The apiserver before etcd, so that it has no time to answer that etcd is away.
-        for part in ("apiserver", "etcd"):
+        for part in FROZEN:
             if self._is_running(part):
                 self._children[part].send_signal(number)
 
@@ -415,6 +428,15 @@ class Cluster:
 def _is_ready(thing: dict[str, Any]) -> bool:
     conditions = thing.get("status", {}).get("conditions", [])
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _is_stopped(pid: int) -> bool:
+    """By a signal, with all its threads; so is one that has ended."""
+    try:
+        states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # a thread ended while we looked
+        return False
+    return all(state in "TZX" for state in states)
 
 
 def _name(thing: dict[str, Any]) -> str:

@@ -36,13 +36,13 @@ def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """The module's cluster with three nodes and a fresh namespace, `cluster.space`."""
-    _cluster.thaw()
     _cluster.set_nodes("group", 3)
     until(lambda: len(ready_nodes(_cluster)) == 3)
     _cluster.space = request.node.name.replace("_", "-")[:60].rstrip("-")
     _cluster.apply(f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {_cluster.space}}}}}")
     yield _cluster
-    # Only to make room for the next test; nobody waits for the namespace to go.
+    # Whatever a test that failed left behind; and room for the next one.
+    _cluster.start_apiserver()
     _cluster.api("DELETE", DEPLOYMENTS.format(_cluster.space))
     until(lambda: not pods(_cluster))
 
