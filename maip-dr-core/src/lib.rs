@@ -5,6 +5,8 @@
 //! already done ([`step`]).
 
 pub mod api;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod check;
 pub mod clock;
 pub mod duration;
@@ -12,6 +14,10 @@ pub mod engine;
 pub mod error;
 pub mod id;
 pub mod journal;
+#[cfg(feature = "kube")]
+pub mod kube;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod plan;
 pub mod procedure;
 pub mod procedures;
@@ -19,6 +25,8 @@ pub mod region;
 pub mod render;
 pub mod report;
 pub mod service;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod step;
 pub mod steps;
 pub mod survey;

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use maip_dr_core::clock::Clock;
 use maip_dr_core::engine::state::{Phase, RunState};
 use maip_dr_core::engine::{Answer, Decider, Driven, Engine, Pause, Question, Refuse, Setup};
-use maip_dr_core::journal::{JOURNAL_VERSION, Journal, Journals, MemoryJournals, Outcome, Record, RunStart, Who};
+use maip_dr_core::journal::{
+    JOURNAL_VERSION, Journal, Journals, MemoryJournals, Outcome, Record, RunStart, Who,
+};
 use maip_dr_core::plan::{Plan, PlannedStep};
 use maip_dr_core::region::World;
 use maip_dr_core::service::{MockDnsService, MockNotifyService, MockProbeService};
@@ -92,7 +94,9 @@ impl Step for Call {
             }
             Some("fail") => return Ok(Observed::Failed(Error::not_found("it is gone"))),
             Some("silent") => return Err(Error::unavailable("no answer")),
-            Some(other) => fake(&self.0.world, |f| f.answers.entry(self.0.name.clone()).or_default().push(other)),
+            Some(other) => {
+                fake(&self.0.world, |f| f.answers.entry(self.0.name.clone()).or_default().push(other))
+            }
             None => {}
         }
         let done = fake(&self.0.world, |f| f.done.contains(&self.0.name));
@@ -125,7 +129,8 @@ impl Step for Call {
     }
     async fn undo(&self, _: &StepCtx, before: &Value) -> Result<()> {
         assert_eq!(before, "before", "what undo needs was durable before the call");
-        let answer = fake(&self.0.world, |f| f.answers.get_mut(&format!("undo {}", self.0.name)).and_then(Vec::pop));
+        let answer =
+            fake(&self.0.world, |f| f.answers.get_mut(&format!("undo {}", self.0.name)).and_then(Vec::pop));
         if answer == Some("fail") {
             return Err(Error::denied("not allowed"));
         }
@@ -228,7 +233,14 @@ impl Bench {
         Engine::begin(self.run.clone(), start(plan), journal, setup).await
     }
     async fn go(&self, plan: Plan) -> Outcome {
-        outcome(self.begin(plan, self.setup(Arc::new(Refuse), true, vec![])).await.unwrap().drive().await.unwrap())
+        outcome(
+            self.begin(plan, self.setup(Arc::new(Refuse), true, vec![]))
+                .await
+                .unwrap()
+                .drive()
+                .await
+                .unwrap(),
+        )
     }
     async fn resume(&self, approve: bool, accept: Vec<Risk>) -> Outcome {
         let (journal, records) = self.journals.open(&self.run).await.unwrap();
@@ -284,7 +296,8 @@ fn plan(world: &str, steps: &[&str]) -> Plan {
     Plan::of("test", None, None, steps).complete(&registry(), &topology()).unwrap()
 }
 
-const USUAL: [&str; 4] = ["look:read", "fence:inverse<look", "promote:impossible<fence", "dns:inverse<promote"];
+const USUAL: [&str; 4] =
+    ["look:read", "fence:inverse<look", "promote:impossible<fence", "dns:inverse<promote"];
 
 #[tokio::test(start_paused = true)]
 async fn runs_in_order_and_asks_before_the_first_change() {
@@ -354,7 +367,9 @@ async fn a_risk_holds_until_it_is_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_observed_and_never_repeated() {
-    for (answers, calls) in [(vec!["lost"], 1), (vec!["hang"], 1), (vec!["lost unsent"], 1), (vec!["throttled", "throttled"], 1)] {
+    for (answers, calls) in
+        [(vec!["lost"], 1), (vec!["hang"], 1), (vec!["lost unsent"], 1), (vec!["throttled", "throttled"], 1)]
+    {
         let bench = Bench::new();
         let world = format!("lost {answers:?}");
         fake(&world, |f| f.answers.insert("promote".into(), answers));
@@ -383,14 +398,25 @@ async fn a_panic_is_that_steps_failure_and_silence_is_waited_for() {
     assert_eq!(bench.go(plan("silent", &USUAL)).await, Outcome::Succeeded);
     let bench = Bench::new();
     fake("silent for ever", |f| f.answers.insert("look".into(), vec!["silent"; 5000]));
-    assert_eq!(bench.go(plan("silent for ever", &USUAL)).await, Outcome::RolledBack, "unknown is never success");
+    assert_eq!(
+        bench.go(plan("silent for ever", &USUAL)).await,
+        Outcome::RolledBack,
+        "unknown is never success"
+    );
 }
 
 /// The heart of it: killed at any record, before or after it reached the disk, and resumed, the run ends as if
 /// nothing had happened, and no call that was accepted is made twice.
 #[tokio::test(start_paused = true)]
 async fn killed_at_every_record_it_ends_the_same_and_calls_once() {
-    let steps = ["look:read", "scale:free", "fence:inverse<look", "promote:impossible<fence", "tell:free<fence", "dns:inverse<promote,scale"];
+    let steps = [
+        "look:read",
+        "scale:free",
+        "fence:inverse<look",
+        "promote:impossible<fence",
+        "tell:free<fence",
+        "dns:inverse<promote,scale",
+    ];
     let mut survived = false;
     for at in 0..100 {
         for keep_last in [false, true] {
@@ -432,11 +458,15 @@ fn plans_that_cannot_be_run_are_refused() {
     let call = |id: &str, name: &str, after: &[&str]| {
         PlannedStep::new(id, "test.call", json!({ "world": "w", "name": name, "undo": "inverse" }), after)
     };
-    assert!(broken(vec![call("a", "x", &["b"]), call("b", "y", &["a"])]).message.contains("wait for each other"));
+    assert!(
+        broken(vec![call("a", "x", &["b"]), call("b", "y", &["a"])]).message.contains("wait for each other")
+    );
     assert!(broken(vec![call("a", "x", &["zz"])]).message.contains("does not exist"));
     assert!(broken(vec![call("a", "x", &[]), call("a", "y", &[])]).message.contains("two steps"));
     assert!(broken(vec![call("a", "x", &[]), call("b", "x", &[])]).message.contains("side by side"));
-    assert!(broken(vec![PlannedStep::new("a", "db.promot", json!({}), &[])]).hint.unwrap().contains("db.promote"));
+    assert!(
+        broken(vec![PlannedStep::new("a", "db.promot", json!({}), &[])]).hint.unwrap().contains("db.promote")
+    );
     let told = PlannedStep::new("tell", "notify.send", json!({ "text": "x" }), &[]);
     assert!(broken(vec![told, call("a", "x", &["tell"])]).message.contains("only reported"));
 }

@@ -25,14 +25,18 @@ impl Bench {
     fn new(scenario: &Scenario) -> Self {
         let topology = parse(TOPOLOGY, "maip-prod.yaml").unwrap();
         let at = "2026-11-23T03:12:30Z".parse().unwrap();
-        Self { sandbox: Sandbox::memory(&topology, scenario, 7, at).unwrap(), journals: MemoryJournals::default() }
+        Self {
+            sandbox: Sandbox::memory(&topology, scenario, 7, at).unwrap(),
+            journals: MemoryJournals::default(),
+        }
     }
     fn named(name: &str) -> Self {
         Self::new(&Scenario::named(name).unwrap())
     }
     fn client(&self, journals: Arc<dyn Journals>) -> Client {
         let topology = parse(TOPOLOGY, "maip-prod.yaml").unwrap();
-        Client::new("/nonexistent", Some(topology), Place::Held(self.sandbox.clone()), Who::default()).with_journals(journals)
+        Client::new("/nonexistent", Some(topology), Place::Held(self.sandbox.clone()), Who::default())
+            .with_journals(journals)
     }
     async fn go(&self, accept: Vec<Risk>) -> Result<Outcome> {
         let client = self.client(Arc::new(self.journals.clone()));
@@ -58,19 +62,31 @@ impl Bench {
             .inspect(|world| {
                 let promotions = world.mutations.iter().filter(|m| m.api == "rds:PromoteReadReplica").count();
                 assert!(promotions <= 1, "{what}: promoted {promotions} times");
-                let switched = world.mutations.iter().position(|m| m.api == "route53:ChangeResourceRecordSets");
+                let switched =
+                    world.mutations.iter().position(|m| m.api == "route53:ChangeResourceRecordSets");
                 if let Some(switched) = switched {
                     let promoted = world.mutations.iter().position(|m| m.api == "rds:PromoteReadReplica");
-                    assert!(promoted.is_some_and(|p| p < switched), "{what}: traffic moved to a database that takes no writes");
+                    assert!(
+                        promoted.is_some_and(|p| p < switched),
+                        "{what}: traffic moved to a database that takes no writes"
+                    );
                 }
-                for group in world.regions.values().flat_map(|r| r.clusters.values()).flat_map(|c| c.groups.values()) {
-                    assert!(group.scaling.min <= group.scaling.desired && group.scaling.desired <= group.scaling.max, "{what}");
+                for group in
+                    world.regions.values().flat_map(|r| r.clusters.values()).flat_map(|c| c.groups.values())
+                {
+                    assert!(
+                        group.scaling.min <= group.scaling.desired
+                            && group.scaling.desired <= group.scaling.max,
+                        "{what}"
+                    );
                 }
             })
             .unwrap();
     }
     fn promotions(&self) -> usize {
-        self.sandbox.inspect(|w| w.mutations.iter().filter(|m| m.api == "rds:PromoteReadReplica").count()).unwrap()
+        self.sandbox
+            .inspect(|w| w.mutations.iter().filter(|m| m.api == "rds:PromoteReadReplica").count())
+            .unwrap()
     }
     fn mutations(&self) -> usize {
         self.sandbox.inspect(|w| w.mutations.len()).unwrap()
@@ -107,7 +123,10 @@ async fn a_lost_primary_is_failed_over_in_its_critical_paths_time() {
         .filter(|s| !s.after.is_empty() && (state.steps[&s.id].called.is_some() || !s.mutates()))
         .map(|s| {
             let ready = s.after.iter().map(ends).max().unwrap();
-            maip_dr_core::clock::seconds_between(ready, state.steps[&s.id].started_at.unwrap().min(ends(&s.id)))
+            maip_dr_core::clock::seconds_between(
+                ready,
+                state.steps[&s.id].started_at.unwrap().min(ends(&s.id)),
+            )
         })
         .fold(0.0, f64::max);
     assert!(idle < 1.0, "a step waited {idle} s although all before it was done");
@@ -146,14 +165,27 @@ async fn a_partitioned_primary_needs_two_words() {
 async fn too_much_loss_is_held_until_that_much_is_accepted() {
     let bench = Bench::named("replica-lagging");
     assert_eq!(bench.go(vec![UNFENCED]).await.unwrap(), Outcome::Held);
-    let Some(Risk::DataLoss { seconds: Some(seconds) }) = bench.state().await.held.unwrap().1 else { panic!() };
+    let Some(Risk::DataLoss { seconds: Some(seconds) }) = bench.state().await.held.unwrap().1 else {
+        panic!()
+    };
     assert!(seconds >= 300.0);
-    assert_eq!(bench.resume(vec![Risk::DataLoss { seconds: Some(60.0) }]).await.unwrap(), Outcome::Held, "too little");
-    assert_eq!(bench.resume(vec![Risk::DataLoss { seconds: Some(3600.0) }]).await.unwrap(), Outcome::Succeeded);
+    assert_eq!(
+        bench.resume(vec![Risk::DataLoss { seconds: Some(60.0) }]).await.unwrap(),
+        Outcome::Held,
+        "too little"
+    );
+    assert_eq!(
+        bench.resume(vec![Risk::DataLoss { seconds: Some(3600.0) }]).await.unwrap(),
+        Outcome::Succeeded
+    );
 
     let unknown = Bench::new(&Scenario { replica_lag_s: None, ..Scenario::default() });
     assert_eq!(unknown.go(vec![UNFENCED]).await.unwrap(), Outcome::Held);
-    assert_eq!(unknown.resume(vec![Risk::DataLoss { seconds: Some(1e9) }]).await.unwrap(), Outcome::Held, "unknown is no number");
+    assert_eq!(
+        unknown.resume(vec![Risk::DataLoss { seconds: Some(1e9) }]).await.unwrap(),
+        Outcome::Held,
+        "unknown is no number"
+    );
     assert_eq!(unknown.resume(vec![Risk::DataLoss { seconds: None }]).await.unwrap(), Outcome::Succeeded);
 }
 
@@ -162,7 +194,10 @@ async fn capacity_that_never_comes_is_named() {
     let bench = Bench::named("no-capacity");
     assert_eq!(bench.go(vec![UNFENCED]).await.unwrap(), Outcome::Held);
     let (reason, _) = bench.state().await.held.unwrap();
-    assert!(reason.contains("nodes are Ready") && reason.contains("InsufficientInstanceCapacity"), "{reason}");
+    assert!(
+        reason.contains("nodes are Ready") && reason.contains("InsufficientInstanceCapacity"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -180,7 +215,12 @@ async fn throttling_is_waited_out() {
 
 #[tokio::test]
 async fn a_lost_answer_at_any_mutating_call_is_observed() {
-    for api in ["rds:PromoteReadReplica", "eks:UpdateNodegroupConfig", "kubernetes:patch deployments", "route53:ChangeResourceRecordSets"] {
+    for api in [
+        "rds:PromoteReadReplica",
+        "eks:UpdateNodegroupConfig",
+        "kubernetes:patch deployments",
+        "route53:ChangeResourceRecordSets",
+    ] {
         let fault = Fault {
             from: Default::default(),
             until: None,
@@ -264,7 +304,8 @@ async fn killed_at_every_record_the_world_ends_the_same() {
             };
             survived |= first.is_ok();
             let what = format!("killed at record {at}, kept: {keep_last}");
-            let started = bench.journals.runs().await.unwrap().len() == 1 && !bench.records().await.is_empty();
+            let started =
+                bench.journals.runs().await.unwrap().len() == 1 && !bench.records().await.is_empty();
             if first.is_err() && started && bench.state().await.ended.is_none() {
                 let outcome = bench.resume(vec![UNFENCED]).await.unwrap();
                 assert_eq!(outcome, Outcome::Succeeded, "{what}: {:?}", bench.state().await.ended);
@@ -273,7 +314,14 @@ async fn killed_at_every_record_the_world_ends_the_same() {
             if started {
                 assert_eq!(bench.promotions(), 1, "{what}");
                 let west = RegionId::from("us-west-2");
-                assert_eq!(bench.sandbox.inspect(|w| w.writers().iter().filter(|(r, _)| *r == west).count()).unwrap(), 1, "{what}");
+                assert_eq!(
+                    bench
+                        .sandbox
+                        .inspect(|w| w.writers().iter().filter(|(r, _)| *r == west).count())
+                        .unwrap(),
+                    1,
+                    "{what}"
+                );
             }
         }
         if survived {
@@ -303,8 +351,14 @@ async fn the_same_seed_gives_the_same_run() {
     for _ in 0..2 {
         let bench = Bench::named("throttled");
         let _ = bench.go(vec![UNFENCED]).await;
-        let world = bench.sandbox.inspect(|w| serde_json::to_string(&(&w.mutations, &w.calls, w.now)).unwrap()).unwrap();
-        seen.push(world.replace(&bench.journals.runs().await.unwrap().first().map(ToString::to_string).unwrap_or_default(), "RUN"));
+        let world = bench
+            .sandbox
+            .inspect(|w| serde_json::to_string(&(&w.mutations, &w.calls, w.now)).unwrap())
+            .unwrap();
+        seen.push(world.replace(
+            &bench.journals.runs().await.unwrap().first().map(ToString::to_string).unwrap_or_default(),
+            "RUN",
+        ));
     }
     assert_eq!(seen[0], seen[1]);
 }

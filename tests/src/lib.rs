@@ -80,15 +80,24 @@ impl Lab {
         let stdin = child.stdin.take().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let at = serde_json::from_str(&line).unwrap_or_else(|e| panic!("lab/up did not come up: {e}: {line}"));
+        let at =
+            serde_json::from_str(&line).unwrap_or_else(|e| panic!("lab/up did not come up: {e}: {line}"));
         Self { at, child, _stdin: stdin }
     }
 
     fn call(&self, method: &str, path: &str, body: Option<Value>) -> Value {
         let url = format!("{}{path}", self.at.control);
-        let request = ureq::http::Request::builder().method(method).uri(&url).header("content-type", "application/json");
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(&url)
+            .header("content-type", "application/json");
         let request = request.body(body.map(|b| b.to_string()).unwrap_or_default()).unwrap();
-        let mut answer = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent().run(request).unwrap();
+        let mut answer = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent()
+            .run(request)
+            .unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         assert!(answer.status().is_success(), "{method} {path}: {text}");
         serde_json::from_str(&text).unwrap_or(Value::Null)
@@ -216,7 +225,11 @@ pub struct Tool {
 impl Tool {
     /// For a lab, with its topology and its credentials.
     pub fn on(lab: &Lab) -> Self {
-        Self { state: TempDir::new().unwrap(), config: Some(lab.at.topology.clone()), env: lab.at.env.clone() }
+        Self {
+            state: TempDir::new().unwrap(),
+            config: Some(lab.at.topology.clone()),
+            env: lab.at.env.clone(),
+        }
     }
     /// For the sandbox.
     pub fn sandbox() -> Self {
@@ -251,7 +264,10 @@ impl Tool {
                 command.env(keep, value);
             }
         }
-        command.envs(&self.env).env("MAIP_DR_STATE_DIR", self.state.path()).env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+            .envs(&self.env)
+            .env("MAIP_DR_STATE_DIR", self.state.path())
+            .env("AWS_EC2_METADATA_DISABLED", "true");
         command.current_dir(self.state.path());
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);

@@ -29,7 +29,8 @@ fn serves_from_the_west() {
 }
 
 fn fence_of(answer: &maip_dr_tests::Answer) -> Option<String> {
-    let event = answer.events().into_iter().find(|e| e["what"] == "step_succeeded" && e["kind"] == "db.fence")?;
+    let event =
+        answer.events().into_iter().find(|e| e["what"] == "step_succeeded" && e["kind"] == "db.fence")?;
     event["output"]["fence"].as_str().map(str::to_owned)
 }
 
@@ -48,7 +49,16 @@ fn a_half_dead_primary_fails_over_and_its_writer_is_fenced() {
     assert!(report["rpo_s"]["max"].as_f64().unwrap() <= 60.0);
     let kubeconfig = LAB.at.regions[WEST].kubeconfig.clone().unwrap();
     let pods = Command::new("kubectl")
-        .args(["--kubeconfig", kubeconfig.to_str().unwrap(), "-n", "maip-services", "get", "deployment", "-o", "json"])
+        .args([
+            "--kubeconfig",
+            kubeconfig.to_str().unwrap(),
+            "-n",
+            "maip-services",
+            "get",
+            "deployment",
+            "-o",
+            "json",
+        ])
         .output()
         .unwrap();
     let pods: Value = serde_json::from_slice(&pods.stdout).unwrap();
@@ -70,14 +80,20 @@ fn a_silent_primary_gives_a_verdict_in_ten_seconds_and_an_unfenced_writer_is_a_p
         let event = events.iter().find(|e| e["what"] == what && e["kind"] == kind).unwrap();
         event["at"].as_str().unwrap().to_owned()
     };
-    let verdict = events.iter().find(|e| e["what"] == "step_succeeded" && e["kind"] == "region.verify_down").unwrap();
+    let verdict =
+        events.iter().find(|e| e["what"] == "step_succeeded" && e["kind"] == "region.verify_down").unwrap();
     assert_eq!(verdict["output"]["verdict"], "down");
-    let seconds = seconds_between(&at("step_started", "region.verify_down"), &at("step_succeeded", "region.verify_down"));
+    let seconds = seconds_between(
+        &at("step_started", "region.verify_down"),
+        &at("step_succeeded", "region.verify_down"),
+    );
     assert!(seconds <= 10.0, "the verdict took {seconds} s");
     let held_event = events.iter().find(|e| e["what"] == "run_held").unwrap();
     assert_eq!(held_event["needs"]["risk"], "unfenced");
     assert_eq!(LAB.performed("PromoteReadReplica"), 0, "nothing irreversible before the decision");
-    let done = tool.run(&["--output", "json", "resume", "last", "--accept-unfenced", "--why", "power is cut"]).expect(0);
+    let done = tool
+        .run(&["--output", "json", "resume", "last", "--accept-unfenced", "--why", "power is cut"])
+        .expect(0);
     assert_eq!(fence_of(&done).as_deref(), Some("unknown"));
     serves_from_the_west();
     let _ = tool.run(&["report", "last"]).expect(0).says("unknown");
@@ -160,7 +176,8 @@ fn common_error_dns_not_propagating() {
     let tool = Tool::on(&LAB).with_topology(|t| t.replace(&LAB.at.dns, &LAB.at.resolver));
     let warm = LAB.at.resolver.rsplit(':').next().unwrap().to_owned();
     let _ = Command::new("dig").args(["@127.0.0.1", "-p", &warm, "api.maip.example.com"]).output();
-    let answer = tool.run(&["-v", "failover", "--to", "us-west-2", "--yes", "--accept-unverified-down"]).expect(0);
+    let answer =
+        tool.run(&["-v", "failover", "--to", "us-west-2", "--yes", "--accept-unverified-down"]).expect(0);
     let _ = answer;
     serves_from_the_west();
 }
@@ -177,7 +194,10 @@ fn common_error_pods_not_scheduling() {
     let answer = tool.run(&GO);
     assert!([20, 21].contains(&answer.code), "{answer}");
     let text = format!("{}{}", answer.out, answer.err);
-    assert!(text.contains("Unschedulable") && text.contains("nodes are available") && text.contains("node group"), "{answer}");
+    assert!(
+        text.contains("Unschedulable") && text.contains("nodes are available") && text.contains("node group"),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -185,11 +205,16 @@ fn common_error_dynamodb_replication_lag() {
     LAB.reset(json!({ "replication_latency_ms": 90_000 }));
     LAB.east_half_dead();
     let answer = Tool::on(&LAB).run(&GO).expect(0);
-    let table = answer.events().into_iter().find(|e| e["what"] == "step_succeeded" && e["kind"] == "table.check").unwrap();
+    let table = answer
+        .events()
+        .into_iter()
+        .find(|e| e["what"] == "step_succeeded" && e["kind"] == "table.check")
+        .unwrap();
     assert_eq!(table["output"]["status"], "DEGRADED");
     LAB.reset(json!({ "replication_latency_ms": 90_000 }));
     LAB.east_half_dead();
-    let required = Tool::on(&LAB).with_topology(|t| t.replace("lag_max: 5s\n    required: false", "lag_max: 5s\n    required: true"));
+    let required = Tool::on(&LAB)
+        .with_topology(|t| t.replace("lag_max: 5s\n    required: false", "lag_max: 5s\n    required: true"));
     let stopped = required.run(&GO);
     assert_ne!(stopped.code, 0, "{stopped}");
     assert_eq!(LAB.performed("PromoteReadReplica"), 0);
@@ -206,7 +231,11 @@ fn the_fence_has_three_answers() {
         let needs = held.events().into_iter().find(|e| e["what"] == "run_held").unwrap();
         assert_eq!(needs["needs"]["risk"], "unfenced", "{held}");
         assert_eq!(LAB.performed("PromoteReadReplica"), 0);
-        let failed = held.events().into_iter().find(|e| e["what"] == "step_failed" && e["kind"] == "db.fence").unwrap();
+        let failed = held
+            .events()
+            .into_iter()
+            .find(|e| e["what"] == "step_failed" && e["kind"] == "db.fence")
+            .unwrap();
         assert_eq!(failed["error"]["found"]["fence"], expected, "{held}");
         let _ = tool.run(&["decide", "last", "abandon", "--why", "test"]).expect(23);
     }
@@ -217,7 +246,9 @@ fn weighted_and_failover_records_are_switched_as_they_are() {
     for record in ["weighted", "failover"] {
         LAB.reset(json!({ "record": record }));
         LAB.east_half_dead();
-        let tool = Tool::on(&LAB).with_topology(|t| if record == "weighted" { t.replace("method: alias", "method: weighted") } else { t });
+        let tool = Tool::on(&LAB).with_topology(|t| {
+            if record == "weighted" { t.replace("method: alias", "method: weighted") } else { t }
+        });
         let _ = tool.run(&GO).expect(0);
         serves_from_the_west();
     }
@@ -244,7 +275,8 @@ fn check_tells_the_dead_from_the_living() {
     let rows = tool.run(&["--output", "json", "check"]);
     let rows: Vec<Value> = rows.out.lines().filter_map(|l| serde_json::from_str(l).ok()).collect();
     let rows = if rows.len() == 1 && rows[0].is_array() { rows[0].as_array().unwrap().clone() } else { rows };
-    let of = |region: &str, kind: &str| rows.iter().find(|r| r["region"] == region && r["kind"] == kind).cloned();
+    let of =
+        |region: &str, kind: &str| rows.iter().find(|r| r["region"] == region && r["kind"] == kind).cloned();
     for kind in ["database", "cluster", "stream"] {
         for region in [EAST, WEST] {
             let row = of(region, kind).unwrap_or_else(|| panic!("no {kind} row for {region}: {rows:#?}"));

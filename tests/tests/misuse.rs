@@ -17,7 +17,10 @@ const FAILOVER: [&str; 4] = ["failover", "--to", "us-west-2", "--yes"];
 #[test]
 fn no_credentials() {
     LAB.reset(json!({}));
-    let tool = Tool::on(&LAB).env("AWS_ACCESS_KEY_ID", "").env("AWS_SECRET_ACCESS_KEY", "").env("HOME", "/nonexistent");
+    let tool = Tool::on(&LAB)
+        .env("AWS_ACCESS_KEY_ID", "")
+        .env("AWS_SECRET_ACCESS_KEY", "")
+        .env("HOME", "/nonexistent");
     let _ = tool.run(&FAILOVER).expect(4).says("credentials").says("hint:");
     nothing_changed();
 }

@@ -160,11 +160,16 @@ impl Clock for SimClock {
                     if self.outside.load(Ordering::SeqCst) > 0 {
                         return Poll::Pending;
                     }
-                    let Some(next) = self.timers().keys().next().map(|(at, _)| *at) else { return Poll::Pending };
+                    let Some(next) = self.timers().keys().next().map(|(at, _)| *at) else {
+                        return Poll::Pending;
+                    };
                     if let Speed::Times(times) = self.speed {
                         let left = Duration::try_from(next - self.now()).unwrap_or(Duration::ZERO);
                         if real.as_ref().is_none_or(|(at, _)| *at != next) {
-                            #[allow(clippy::disallowed_methods, reason = "a person watches: this wait is real")]
+                            #[allow(
+                                clippy::disallowed_methods,
+                                reason = "a person watches: this wait is real"
+                            )]
                             let wait = tokio::time::sleep(left.div_f64(times.max(0.001)));
                             real = Some((next, Box::pin(wait)));
                         }

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::clock::after;
 use crate::error::{Error, Result};
-use crate::service::{Autoscaler, Node, NodeGroup, PodProblem, Scaling, Scope, UpdateStatus, Workload, WorkloadKind};
+use crate::service::{
+    Autoscaler, Node, NodeGroup, PodProblem, Scaling, Scope, UpdateStatus, Workload, WorkloadKind,
+};
 use crate::sim::scenario::Durations;
 use crate::topology::{Cluster, ClusterIn, Replicas};
 
@@ -84,7 +86,8 @@ impl ClusterState {
             .workloads
             .iter()
             .map(|(namespace, wanted)| {
-                let mut names: BTreeMap<String, u32> = [("api".to_owned(), 2), ("worker".to_owned(), 2)].into();
+                let mut names: BTreeMap<String, u32> =
+                    [("api".to_owned(), 2), ("worker".to_owned(), 2)].into();
                 names.extend(wanted.deployments.keys().map(|n| (n.clone(), 2)));
                 let mut loads: Vec<Load> = names
                     .into_iter()
@@ -101,7 +104,9 @@ impl ClusterState {
                 if let Some(worker) = loads.iter_mut().find(|l| l.name == "worker") {
                     worker.autoscaler = Some(Autoscaler { name: "worker".to_owned(), min: 2, max: 10 });
                 }
-                loads.extend(wanted.stateful_sets.keys().map(|n| load(n.clone(), WorkloadKind::StatefulSet, 1, at)));
+                loads.extend(
+                    wanted.stateful_sets.keys().map(|n| load(n.clone(), WorkloadKind::StatefulSet, 1, at)),
+                );
                 (namespace.clone(), loads)
             })
             .collect();
@@ -118,7 +123,8 @@ impl ClusterState {
                 let wanted = capacity.map_or(scaling.desired, |c| scaling.desired.min(c)) as usize;
                 while group.nodes.len() < wanted {
                     // One after the other, half a second apart.
-                    let gap = std::time::Duration::from_millis(500) * u32::try_from(group.nodes.len()).unwrap_or(0);
+                    let gap =
+                        std::time::Duration::from_millis(500) * u32::try_from(group.nodes.len()).unwrap_or(0);
                     group.nodes.push(after(at, d.nodes.0 + gap));
                 }
                 if (group.nodes.len() as u32) < scaling.desired {
@@ -133,10 +139,12 @@ impl ClusterState {
 
     /// Gives every pod without a place the first room there is.
     fn schedule(&mut self, now: Timestamp, d: &Durations) {
-        let mut ready: Vec<Timestamp> = self.groups.values().flat_map(|g| g.nodes.iter().copied()).filter(|at| *at <= now).collect();
+        let mut ready: Vec<Timestamp> =
+            self.groups.values().flat_map(|g| g.nodes.iter().copied()).filter(|at| *at <= now).collect();
         ready.extend(std::iter::repeat_n(Timestamp::MIN, self.other_nodes));
         ready.sort_unstable();
-        let mut used: usize = self.namespaces.values().flatten().flat_map(|l| &l.pods).filter(|p| p.is_some()).count();
+        let mut used: usize =
+            self.namespaces.values().flatten().flat_map(|l| &l.pods).filter(|p| p.is_some()).count();
         for load in self.namespaces.values_mut().flatten() {
             let wanted = load.autoscaler.as_ref().map_or(load.replicas, |a| load.replicas.max(a.min));
             load.replicas = wanted;
@@ -151,20 +159,41 @@ impl ClusterState {
 
     /// When something here changes next by itself.
     pub(super) fn next_event(&self, now: Timestamp, d: &Durations) -> Option<Timestamp> {
-        let groups = self.groups.values().flat_map(|g| g.nodes.iter().copied().chain(g.update.as_ref().map(|u| u.1)));
+        let groups =
+            self.groups.values().flat_map(|g| g.nodes.iter().copied().chain(g.update.as_ref().map(|u| u.1)));
         let loads = self.namespaces.values().flatten();
         let pods = loads.clone().flat_map(|l| l.pods.iter().flatten().copied());
-        let restarts = loads.filter_map(|l| l.restart.as_ref()).flat_map(|(_, at)| (1..=4).map(move |i| after(*at, d.pods.0 * i)));
+        let restarts = loads
+            .filter_map(|l| l.restart.as_ref())
+            .flat_map(|(_, at)| (1..=4).map(move |i| after(*at, d.pods.0 * i)));
         groups.chain(pods).chain(restarts).filter(|at| *at > now).min()
     }
 
     pub(super) fn group(&self, name: &str) -> Result<NodeGroup> {
         let group = self.groups.get(name).ok_or_else(|| no_group(&self.name, name))?;
-        let status = if group.update.is_some() { "UPDATING" } else if group.issues.is_empty() { "ACTIVE" } else { "DEGRADED" };
-        Ok(NodeGroup { name: name.to_owned(), status: status.to_owned(), scaling: group.scaling, issues: group.issues.clone() })
+        let status = if group.update.is_some() {
+            "UPDATING"
+        } else if group.issues.is_empty() {
+            "ACTIVE"
+        } else {
+            "DEGRADED"
+        };
+        Ok(NodeGroup {
+            name: name.to_owned(),
+            status: status.to_owned(),
+            scaling: group.scaling,
+            issues: group.issues.clone(),
+        })
     }
 
-    pub(super) fn scale(&mut self, name: &str, wanted: Scaling, token: &str, now: Timestamp, d: &Durations) -> Result<String> {
+    pub(super) fn scale(
+        &mut self,
+        name: &str,
+        wanted: Scaling,
+        token: &str,
+        now: Timestamp,
+        d: &Durations,
+    ) -> Result<String> {
         let missing = no_group(&self.name, name);
         let group = self.groups.get_mut(name).ok_or(missing)?;
         if wanted.min > wanted.desired || wanted.desired > wanted.max {
@@ -214,18 +243,34 @@ impl ClusterState {
     }
 
     pub(super) fn loads(&self, namespace: &str) -> Result<&Vec<Load>> {
-        self.namespaces.get(namespace).ok_or_else(|| Error::not_found(format!("there is no namespace {namespace}")))
+        self.namespaces
+            .get(namespace)
+            .ok_or_else(|| Error::not_found(format!("there is no namespace {namespace}")))
     }
 
     pub(super) fn loads_mut(&mut self, namespace: &str) -> Result<&mut Vec<Load>> {
-        self.namespaces.get_mut(namespace).ok_or_else(|| Error::not_found(format!("there is no namespace {namespace}")))
+        self.namespaces
+            .get_mut(namespace)
+            .ok_or_else(|| Error::not_found(format!("there is no namespace {namespace}")))
     }
 
-    pub(super) fn workloads(&self, namespace: &str, kind: WorkloadKind, now: Timestamp, d: &Durations) -> Result<Vec<Workload>> {
+    pub(super) fn workloads(
+        &self,
+        namespace: &str,
+        kind: WorkloadKind,
+        now: Timestamp,
+        d: &Durations,
+    ) -> Result<Vec<Workload>> {
         Ok(self.loads(namespace)?.iter().filter(|l| l.kind == kind).map(|l| l.view(now, d)).collect())
     }
 
-    pub(super) fn raise(&mut self, namespace: &str, kind: WorkloadKind, name: &str, replicas: u32) -> Result<()> {
+    pub(super) fn raise(
+        &mut self,
+        namespace: &str,
+        kind: WorkloadKind,
+        name: &str,
+        replicas: u32,
+    ) -> Result<()> {
         let load = self.find(namespace, kind, name)?;
         match &mut load.autoscaler {
             Some(owner) => {
@@ -256,7 +301,13 @@ impl ClusterState {
         Ok(self
             .loads(namespace)?
             .iter()
-            .flat_map(|l| l.pods.iter().enumerate().filter(|(_, p)| p.is_none()).map(move |(i, _)| format!("{}-{i}", l.name)))
+            .flat_map(|l| {
+                l.pods
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, p)| p.is_none())
+                    .map(move |(i, _)| format!("{}-{i}", l.name))
+            })
             .map(|pod| PodProblem { pod, reason: "Unschedulable".to_owned(), message: message.clone() })
             .collect())
     }
@@ -266,7 +317,9 @@ impl ClusterState {
         let text = match scope {
             Scope::Nodes => format!("{:?}", self.nodes(now)),
             Scope::Deployments(ns) => format!("{:?}", self.workloads(ns, WorkloadKind::Deployment, now, d)?),
-            Scope::StatefulSets(ns) => format!("{:?}", self.workloads(ns, WorkloadKind::StatefulSet, now, d)?),
+            Scope::StatefulSets(ns) => {
+                format!("{:?}", self.workloads(ns, WorkloadKind::StatefulSet, now, d)?)
+            }
         };
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
@@ -305,17 +358,27 @@ fn no_group(cluster: &str, name: &str) -> Error {
 }
 
 fn load(name: String, kind: WorkloadKind, replicas: u32, at: Timestamp) -> Load {
-    Load { name, kind, keep: None, autoscaler: None, replicas, pods: vec![Some(at); replicas as usize], restart: None }
+    Load {
+        name,
+        kind,
+        keep: None,
+        autoscaler: None,
+        replicas,
+        pods: vec![Some(at); replicas as usize],
+        restart: None,
+    }
 }
 
 impl Load {
     fn view(&self, now: Timestamp, d: &Durations) -> Workload {
-        let ready = u32::try_from(self.pods.iter().filter(|p| p.is_some_and(|at| at <= now)).count()).unwrap_or(u32::MAX);
+        let ready = u32::try_from(self.pods.iter().filter(|p| p.is_some_and(|at| at <= now)).count())
+            .unwrap_or(u32::MAX);
         // A restart surges: a quarter of the pods at a time are replaced, and the others go on serving.
         let updated = match &self.restart {
             Some((_, at)) => {
                 let batch = self.replicas.div_ceil(4).max(1);
-                let passed = now.duration_since(*at).as_millis() / d.pods.0.as_millis().max(1).try_into().unwrap_or(i128::MAX);
+                let passed = now.duration_since(*at).as_millis()
+                    / d.pods.0.as_millis().max(1).try_into().unwrap_or(i128::MAX);
                 batch.saturating_mul(u32::try_from(passed).unwrap_or(u32::MAX)).min(self.replicas)
             }
             None => self.replicas,

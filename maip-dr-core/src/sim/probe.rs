@@ -10,7 +10,8 @@ use crate::service::{DnsAnswer, HttpAnswer, RecordSet, RecordType, Routing};
 use crate::sim::state::WorldState;
 
 /// The sandbox's four authoritative name servers.
-pub(super) const AUTHORITIES: [&str; 4] = ["ns-1.sandbox:53", "ns-2.sandbox:53", "ns-3.sandbox:53", "ns-4.sandbox:53"];
+pub(super) const AUTHORITIES: [&str; 4] =
+    ["ns-1.sandbox:53", "ns-2.sandbox:53", "ns-3.sandbox:53", "ns-4.sandbox:53"];
 
 fn bare(name: &str) -> &str {
     let name = name.trim_end_matches('.');
@@ -41,7 +42,9 @@ impl WorldState {
             .values()
             .filter_map(|z| z.served.iter().rev().find(|(from, _)| *from <= at))
             .flat_map(|(_, records)| records)
-            .filter(|r| r.name == name && (r.record_type == record_type || r.record_type == RecordType::Cname))
+            .filter(|r| {
+                r.name == name && (r.record_type == record_type || r.record_type == RecordType::Cname)
+            })
             .collect()
     }
 
@@ -51,7 +54,8 @@ impl WorldState {
             return vec![region];
         }
         let sets = self.served(name, record_type, at);
-        let some_weight = sets.iter().any(|r| matches!(r.routing, Routing::Weighted { weight } if weight > 0));
+        let some_weight =
+            sets.iter().any(|r| matches!(r.routing, Routing::Weighted { weight } if weight > 0));
         sets.iter()
             .filter(|r| match r.routing {
                 Routing::Weighted { weight } => weight > 0 || !some_weight,
@@ -59,7 +63,8 @@ impl WorldState {
                 _ => true,
             })
             .filter_map(|r| {
-                let target = r.alias.as_ref().map(|a| a.dns_name.as_str()).or(r.values.first().map(String::as_str))?;
+                let target =
+                    r.alias.as_ref().map(|a| a.dns_name.as_str()).or(r.values.first().map(String::as_str))?;
                 self.balancer(target)
             })
             .collect()
@@ -91,23 +96,28 @@ impl WorldState {
                 self.regions.keys().find(|r| seen.contains(&self.address(r, RecordType::A))).cloned()
             }
         };
-        let region = region.ok_or_else(|| Error::unavailable(format!("{} leads nowhere", connect.unwrap_or(host))))?;
+        let region =
+            region.ok_or_else(|| Error::unavailable(format!("{} leads nowhere", connect.unwrap_or(host))))?;
         let state = self.region(&region)?;
         if state.users_silent_since.is_some_and(|at| at <= self.now) {
             return Err(Error::unavailable(format!("the load balancer in {region} does not answer")));
         }
         let d = self.durations();
-        let writable = self.topology.databases.values().filter_map(|db| db.regions.get(&region)).all(|here| {
-            state.databases.iter().any(|db| {
-                let seen = db.view(self.now, d);
-                seen.id == here.instance && seen.replica_source.is_none() && matches!(seen.status.as_str(), "available" | "backing-up")
-            })
-        });
+        let writable =
+            self.topology.databases.values().filter_map(|db| db.regions.get(&region)).all(|here| {
+                state.databases.iter().any(|db| {
+                    let seen = db.view(self.now, d);
+                    seen.id == here.instance
+                        && seen.replica_source.is_none()
+                        && matches!(seen.status.as_str(), "available" | "backing-up")
+                })
+            });
         let pods = self.topology.clusters.iter().all(|(name, cluster)| {
             let here = state.clusters.get(name);
             cluster.workloads.keys().all(|ns| here.is_none_or(|c| c.ready_pods(ns, self.now) > 0))
         });
-        let expected = self.topology.traffic.values().find(|t| t.record == host).map_or(200, |t| t.health.status);
+        let expected =
+            self.topology.traffic.values().find(|t| t.record == host).map_or(200, |t| t.health.status);
         Ok(HttpAnswer {
             status: if writable && pods { expected } else { 503 },
             address: Some(self.address(&region, RecordType::A).to_string()),

@@ -23,7 +23,8 @@ use crate::topology::{NotifyTarget, Topology};
 /// The world's services, as the engine sees them.
 pub(super) fn world(store: &Arc<Store>, clock: &Arc<SimClock>, topology: &Arc<Topology>) -> World {
     let home = RegionId::from("us-east-1");
-    let at = |id: &RegionId| Arc::new(SimRegion { id: id.clone(), store: store.clone(), clock: clock.clone() });
+    let at =
+        |id: &RegionId| Arc::new(SimRegion { id: id.clone(), store: store.clone(), clock: clock.clone() });
     let global = at(&home);
     let regions: BTreeMap<RegionId, Arc<dyn Region>> =
         topology.region_ids().map(|id| (id.clone(), at(id) as Arc<dyn Region>)).collect();
@@ -55,7 +56,11 @@ struct SimCluster {
 
 impl SimRegion {
     /// A call that changes nothing.
-    async fn read<T: Send>(&self, api: &str, f: impl FnOnce(&mut WorldState) -> Result<T> + Send) -> Result<T> {
+    async fn read<T: Send>(
+        &self,
+        api: &str,
+        f: impl FnOnce(&mut WorldState) -> Result<T> + Send,
+    ) -> Result<T> {
         self.call(api, None, f).await
     }
 
@@ -68,17 +73,24 @@ impl SimRegion {
     ) -> Result<T> {
         let (latency, silence) = self.store.with(|s| (s.durations().call.0, s.durations().silence.0))?;
         self.clock.sleep(latency).await;
-        let answer = self.store.with(|state| match (state.strike(&self.id, api, mutates.is_some()), mutates) {
-            (None, None) => Answer::Of(f(state)),
-            (None, Some(resource)) => Answer::Of(performed(state, &self.id, api, resource, f)),
-            (Some(FaultKind::LostAnswer), Some(resource)) => {
-                // Refused calls lose their answers too; whichever it was, the client does not know.
-                let _ = performed(state, &self.id, api, resource, f);
-                Answer::Lost
-            }
-            (Some(fault), _) => Answer::Struck(fault),
-        })?;
-        let silent = || Error::unavailable(format!("{api} in {}: no answer within {}", self.id, crate::duration::Span(silence)));
+        let answer =
+            self.store.with(|state| match (state.strike(&self.id, api, mutates.is_some()), mutates) {
+                (None, None) => Answer::Of(f(state)),
+                (None, Some(resource)) => Answer::Of(performed(state, &self.id, api, resource, f)),
+                (Some(FaultKind::LostAnswer), Some(resource)) => {
+                    // Refused calls lose their answers too; whichever it was, the client does not know.
+                    let _ = performed(state, &self.id, api, resource, f);
+                    Answer::Lost
+                }
+                (Some(fault), _) => Answer::Struck(fault),
+            })?;
+        let silent = || {
+            Error::unavailable(format!(
+                "{api} in {}: no answer within {}",
+                self.id,
+                crate::duration::Span(silence)
+            ))
+        };
         match answer {
             Answer::Of(result) => result,
             Answer::Lost => {
@@ -89,10 +101,16 @@ impl SimRegion {
                 self.clock.sleep(silence).await;
                 Err(silent())
             }
-            Answer::Struck(FaultKind::Throttle) => Err(Error::throttled(format!("{api} in {}: rate exceeded", self.id))),
-            Answer::Struck(FaultKind::Error) => Err(Error::unavailable(format!("{api} in {}: internal failure", self.id))),
-            Answer::Struck(FaultKind::Deny) => Err(Error::denied(format!("{api} in {}: access denied", self.id))
-                .hint(format!("allow {api} to the role that runs maip-dr"))),
+            Answer::Struck(FaultKind::Throttle) => {
+                Err(Error::throttled(format!("{api} in {}: rate exceeded", self.id)))
+            }
+            Answer::Struck(FaultKind::Error) => {
+                Err(Error::unavailable(format!("{api} in {}: internal failure", self.id)))
+            }
+            Answer::Struck(FaultKind::Deny) => {
+                Err(Error::denied(format!("{api} in {}: access denied", self.id))
+                    .hint(format!("allow {api} to the role that runs maip-dr")))
+            }
         }
     }
 }
@@ -113,7 +131,12 @@ fn performed<T>(
     let result = f(state);
     if result.is_ok() {
         let at = state.now;
-        state.mutations.push(Mutation { at, region: region.clone(), api: api.to_owned(), resource: resource.to_owned() });
+        state.mutations.push(Mutation {
+            at,
+            region: region.clone(),
+            api: api.to_owned(),
+            resource: resource.to_owned(),
+        });
     }
     result
 }
@@ -223,10 +246,16 @@ impl StreamService for SimRegion {
         let state = self
             .read("kafka:ListClustersV2", |s| {
                 let found = s.region(&self.id)?.streams.get(name).cloned();
-                found.ok_or_else(|| Error::not_found(format!("there is no Kafka cluster {name} in {}", self.id)))
+                found.ok_or_else(|| {
+                    Error::not_found(format!("there is no Kafka cluster {name} in {}", self.id))
+                })
             })
             .await?;
-        Ok(Stream { name: name.to_owned(), arn: format!("arn:aws:kafka:{}:{ACCOUNT}:cluster/{name}/1", self.id), state })
+        Ok(Stream {
+            name: name.to_owned(),
+            arn: format!("arn:aws:kafka:{}:{ACCOUNT}:cluster/{name}/1", self.id),
+            state,
+        })
     }
 }
 
@@ -235,7 +264,12 @@ impl TableService for SimRegion {
     async fn describe(&self, name: &str) -> Result<Table> {
         self.read("dynamodb:DescribeTable", |s| s.table(&self.id, name)).await
     }
-    async fn replication_latency(&self, name: &str, receiving: &RegionId, since: Timestamp) -> Result<Vec<LatencySample>> {
+    async fn replication_latency(
+        &self,
+        name: &str,
+        receiving: &RegionId,
+        since: Timestamp,
+    ) -> Result<Vec<LatencySample>> {
         let _ = receiving;
         self.read("cloudwatch:GetMetricData", |s| {
             s.table(&self.id, name)?;
@@ -308,7 +342,8 @@ impl SimCluster {
         self.at
             .read(api, |s| {
                 let cluster = s.region(&self.at.id)?.clusters.get(&self.cluster);
-                let cluster = cluster.ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
+                let cluster = cluster
+                    .ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
                 f(cluster, s.now, s.durations())
             })
             .await
@@ -324,7 +359,8 @@ impl SimCluster {
             .call(api, Some(resource), |s| {
                 let (now, d, capacity) = (s.now, s.durations().clone(), s.scenario.capacity);
                 let cluster = s.region_mut(&self.at.id)?.clusters.get_mut(&self.cluster);
-                let cluster = cluster.ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
+                let cluster = cluster
+                    .ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
                 let value = f(cluster, now)?;
                 // The scheduler does not wait for the next second.
                 cluster.advance(now, &d, capacity);
@@ -360,10 +396,14 @@ impl WorkloadService for SimCluster {
         .await
     }
     async fn raise(&self, namespace: &str, kind: WorkloadKind, name: &str, replicas: u32) -> Result<()> {
-        self.write("kubernetes:patch deployments/scale", name, |c, _| c.raise(namespace, kind, name, replicas)).await
+        self.write("kubernetes:patch deployments/scale", name, |c, _| {
+            c.raise(namespace, kind, name, replicas)
+        })
+        .await
     }
     async fn restart(&self, namespace: &str, name: &str, token: &str) -> Result<()> {
-        self.write("kubernetes:patch deployments", name, |c, now| c.restart(namespace, name, token, now)).await
+        self.write("kubernetes:patch deployments", name, |c, now| c.restart(namespace, name, token, now))
+            .await
     }
     async fn problems(&self, namespace: &str) -> Result<Vec<PodProblem>> {
         self.read("kubernetes:list pods", |c, now, _| c.problems(namespace, now)).await
@@ -373,14 +413,16 @@ impl WorkloadService for SimCluster {
             let (now, seen, next) = self.at.store.with(|s| {
                 let d = s.durations().clone();
                 let cluster = s.region(&self.at.id)?.clusters.get(&self.cluster);
-                let cluster = cluster.ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
+                let cluster = cluster
+                    .ok_or_else(|| Error::not_found(format!("there is no cluster {}", self.cluster)))?;
                 Ok::<_, Error>((s.now, cluster.version(scope, s.now, &d)?, cluster.next_event(s.now, &d)))
             })??;
             if seen != version {
                 return Ok(());
             }
             // Nothing is due: somebody else's call may still change it.
-            let wait = next.and_then(|at| Duration::try_from(at - now).ok()).unwrap_or(Duration::from_secs(5));
+            let wait =
+                next.and_then(|at| Duration::try_from(at - now).ok()).unwrap_or(Duration::from_secs(5));
             self.at.clock.sleep(wait.min(Duration::from_secs(5))).await;
         }
     }

@@ -11,8 +11,8 @@ use crate::duration::Span;
 use crate::error::{Error, Result};
 use crate::id::RegionId;
 use crate::service::{
-    ChangeAction, ChangeStatus, Instance, LagSample, LatencySample, Notice, RecordChange, RecordSet, RecordType, Routing,
-    Table, Zone,
+    ChangeAction, ChangeStatus, Instance, LagSample, LatencySample, Notice, RecordChange, RecordSet,
+    RecordType, Routing, Table, Zone,
 };
 use crate::sim::cluster::ClusterState;
 use crate::sim::scenario::{Durations, FaultKind, PrimaryState, Scenario};
@@ -150,7 +150,9 @@ impl Db {
 impl WorldState {
     /// The world of `topology` at `at`, with the primary as the writer and the standbys as its replicas.
     pub fn new(topology: &Topology, scenario: &Scenario, seed: u64, at: Timestamp) -> Self {
-        let lost_at = at.checked_sub(jiff::SignedDuration::try_from(scenario.lost_for.0).unwrap_or_default()).unwrap_or(at);
+        let lost_at = at
+            .checked_sub(jiff::SignedDuration::try_from(scenario.lost_for.0).unwrap_or_default())
+            .unwrap_or(at);
         let mut state = Self {
             now: at,
             began: at,
@@ -251,7 +253,9 @@ impl WorldState {
         count.mutates = mutates;
         // Route 53 answers from wherever it still can: its API is lost only where a fault says so.
         let global = api.starts_with("route53:");
-        if !global && self.regions.get(region).is_some_and(|r| r.apis_silent_since.is_some_and(|at| at <= self.now)) {
+        if !global
+            && self.regions.get(region).is_some_and(|r| r.apis_silent_since.is_some_and(|at| at <= self.now))
+        {
             return Some(FaultKind::Silent);
         }
         let passed = self.now - self.began;
@@ -325,7 +329,9 @@ impl WorldState {
     /// One sample a minute; after the loss of the source the lag is the time since its last commit.
     pub(super) fn lag(&self, region: &RegionId, id: &str, since: Timestamp) -> Result<Vec<LagSample>> {
         let seen = self.instance(region, id)?;
-        let (Some(base), true) = (self.scenario.replica_lag_s, seen.replica_source.is_some()) else { return Ok(Vec::new()) };
+        let (Some(base), true) = (self.scenario.replica_lag_s, seen.replica_source.is_some()) else {
+            return Ok(Vec::new());
+        };
         // A partitioned primary goes on committing and replicating; only a lost one stops.
         let lost = self.regions.values().filter_map(|r| r.users_silent_since).min();
         let first = since.as_second().div_euclid(60) * 60 + 60;
@@ -339,7 +345,12 @@ impl WorldState {
             .collect())
     }
 
-    pub(super) fn db_events(&self, region: &RegionId, id: &str, since: Timestamp) -> Result<Vec<(Timestamp, String)>> {
+    pub(super) fn db_events(
+        &self,
+        region: &RegionId,
+        id: &str,
+        since: Timestamp,
+    ) -> Result<Vec<(Timestamp, String)>> {
         Ok(self.db(region, id)?.events.iter().filter(|(at, _)| *at >= since).cloned().collect())
     }
 
@@ -349,7 +360,9 @@ impl WorldState {
         self.regions
             .iter()
             .flat_map(|(id, region)| region.databases.iter().map(move |db| (id, db.view(self.now, d))))
-            .filter(|(_, seen)| seen.replica_source.is_none() && matches!(seen.status.as_str(), "available" | "backing-up"))
+            .filter(|(_, seen)| {
+                seen.replica_source.is_none() && matches!(seen.status.as_str(), "available" | "backing-up")
+            })
             .map(|(id, seen)| (id.clone(), seen.id))
             .collect()
     }
@@ -371,7 +384,12 @@ impl WorldState {
     pub(super) fn latency(&self, region: &RegionId, since: Timestamp) -> Vec<LatencySample> {
         let Some(milliseconds) = self.scenario.replication_latency_ms else { return Vec::new() };
         // A receiver that is gone receives nothing: no samples from then on.
-        let lost = self.regions.iter().filter(|(id, _)| *id != region).filter_map(|(_, r)| r.users_silent_since).min();
+        let lost = self
+            .regions
+            .iter()
+            .filter(|(id, _)| *id != region)
+            .filter_map(|(_, r)| r.users_silent_since)
+            .min();
         let first = since.as_second().div_euclid(60) * 60 + 60;
         (first..=self.now.as_second())
             .step_by(60)
@@ -392,7 +410,10 @@ impl WorldState {
         let (now, takes) = (self.now, self.durations().dns.0);
         let topology = self.topology.clone();
         let id = format!("C{:08}", self.changes.len() + 1);
-        let zone = self.zones.get_mut(zone_id).ok_or_else(|| Error::not_found(format!("there is no hosted zone {zone_id}")))?;
+        let zone = self
+            .zones
+            .get_mut(zone_id)
+            .ok_or_else(|| Error::not_found(format!("there is no hosted zone {zone_id}")))?;
         let records = judged(&topology, zone, changes)?;
         zone.records.clone_from(&records);
         let insync = after(now, takes);
@@ -402,7 +423,8 @@ impl WorldState {
     }
 
     pub(super) fn change_status(&self, id: &str) -> Result<ChangeStatus> {
-        let insync = self.changes.get(id).ok_or_else(|| Error::not_found(format!("there is no change {id}")))?;
+        let insync =
+            self.changes.get(id).ok_or_else(|| Error::not_found(format!("there is no change {id}")))?;
         Ok(if *insync <= self.now { ChangeStatus::InSync } else { ChangeStatus::Pending })
     }
 
@@ -519,7 +541,9 @@ fn judged(topology: &Topology, zone: &ZoneState, changes: &[RecordChange]) -> Re
     let mut reasons = Vec::new();
     for change in changes {
         let r = &change.record;
-        let same = |o: &RecordSet| (&o.name, o.record_type, &o.set_identifier) == (&r.name, r.record_type, &r.set_identifier);
+        let same = |o: &RecordSet| {
+            (&o.name, o.record_type, &o.set_identifier) == (&r.name, r.record_type, &r.set_identifier)
+        };
         let at = records.iter().position(same);
         if r.name != zone.zone.name && !r.name.ends_with(&format!(".{}", zone.zone.name)) {
             reasons.push(format!("{} is not in zone {}", r.name, zone.zone.name));
@@ -528,23 +552,37 @@ fn judged(topology: &Topology, zone: &ZoneState, changes: &[RecordChange]) -> Re
             reasons.push(format!("{}: an alias has no TTL", r.name));
         }
         if let Some(alias) = &r.alias {
-            let right = topology.traffic.values().flat_map(|t| t.regions.values()).find(|lb| lb.load_balancer == alias.dns_name);
+            let right = topology
+                .traffic
+                .values()
+                .flat_map(|t| t.regions.values())
+                .find(|lb| lb.load_balancer == alias.dns_name);
             if right.is_some_and(|lb| lb.hosted_zone_id != alias.hosted_zone_id) {
-                reasons.push(format!("the alias target name {} does not lie within the target zone", alias.dns_name));
+                reasons.push(format!(
+                    "the alias target name {} does not lie within the target zone",
+                    alias.dns_name
+                ));
             }
         }
         match (change.action, at) {
             (ChangeAction::Delete, Some(i)) if records[i] == *r => {
                 records.remove(i);
             }
-            (ChangeAction::Delete, _) => reasons.push(format!("{} {}: not found with these values", r.name, r.record_type)),
-            (ChangeAction::Create, Some(_)) => reasons.push(format!("{} {} exists already", r.name, r.record_type)),
+            (ChangeAction::Delete, _) => {
+                reasons.push(format!("{} {}: not found with these values", r.name, r.record_type))
+            }
+            (ChangeAction::Create, Some(_)) => {
+                reasons.push(format!("{} {} exists already", r.name, r.record_type))
+            }
             (_, Some(i)) => records[i] = r.clone(),
             (_, None) => {
                 let kind = |o: &RecordSet| std::mem::discriminant(&o.routing);
                 let others = records.iter().filter(|o| o.name == r.name && o.record_type == r.record_type);
                 if others.clone().any(|o| kind(o) != kind(r) || r.routing == Routing::Simple) {
-                    reasons.push(format!("{} {}: other record sets exist with the same name and type", r.name, r.record_type));
+                    reasons.push(format!(
+                        "{} {}: other record sets exist with the same name and type",
+                        r.name, r.record_type
+                    ));
                 }
                 records.push(r.clone());
             }
@@ -553,5 +591,7 @@ fn judged(topology: &Topology, zone: &ZoneState, changes: &[RecordChange]) -> Re
     if reasons.is_empty() {
         return Ok(records);
     }
-    Err(reasons.into_iter().fold(Error::invalid("the change batch is refused"), |e, reason| e.caused_by(reason)))
+    Err(reasons
+        .into_iter()
+        .fold(Error::invalid("the change batch is refused"), |e, reason| e.caused_by(reason)))
 }

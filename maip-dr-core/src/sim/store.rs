@@ -98,7 +98,8 @@ impl Store {
 
 fn lock(path: &Path) -> Result<File> {
     let side = path.with_extension("lock");
-    let file = private_file().create(true).truncate(false).open(&side).map_err(|e| io_error("open", &side, &e))?;
+    let file =
+        private_file().create(true).truncate(false).open(&side).map_err(|e| io_error("open", &side, &e))?;
     file.lock().map_err(|e| io_error("lock", &side, &e))?;
     Ok(file)
 }
@@ -167,7 +168,13 @@ impl Sandbox {
     ///
     /// # Errors
     /// The file system's.
-    pub fn reset(file: &Path, topology: &Topology, scenario: &Scenario, seed: u64, at: Timestamp) -> Result<()> {
+    pub fn reset(
+        file: &Path,
+        topology: &Topology,
+        scenario: &Scenario,
+        seed: u64,
+        at: Timestamp,
+    ) -> Result<()> {
         if let Some(folder) = file.parent() {
             private_folder(folder)?;
         }

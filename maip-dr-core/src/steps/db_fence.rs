@@ -203,7 +203,9 @@ impl Step for Fence {
                             cx.note(&e.one_line());
                         }
                         Err(e) => {
-                            return Err(e.context(format!("cannot rename {fenced} back to {}", self.instance)));
+                            return Err(
+                                e.context(format!("cannot rename {fenced} back to {}", self.instance))
+                            );
                         }
                     }
                 }

@@ -426,7 +426,12 @@ pub fn lookup<'a, T>(entries: &'a BTreeMap<String, T>, what: &str, name: &str) -
 ///
 /// # Errors
 /// `Invalid` when it is not in that Region.
-pub fn in_region<'a, T>(entries: &'a BTreeMap<RegionId, T>, what: &str, name: &str, region: &RegionId) -> Result<&'a T> {
+pub fn in_region<'a, T>(
+    entries: &'a BTreeMap<RegionId, T>,
+    what: &str,
+    name: &str,
+    region: &RegionId,
+) -> Result<&'a T> {
     entries.get(region).ok_or_else(|| {
         let known: Vec<&str> = entries.keys().map(RegionId::as_str).collect();
         Error::invalid(format!("{what} `{name}` has no entry for Region {region}"))
