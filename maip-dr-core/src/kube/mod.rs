@@ -19,6 +19,8 @@
 mod access;
 mod convert;
 mod errors;
+#[cfg(test)]
+mod tests;
 mod token;
 mod workloads;
 

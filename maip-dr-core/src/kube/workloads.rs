@@ -36,7 +36,7 @@ impl KubeWorkloads {
     }
 
     #[cfg(test)]
-    fn over(client: Client) -> Self {
+    pub(super) fn over(client: Client) -> Self {
         Self { connection: Connection::ready(client) }
     }
 
