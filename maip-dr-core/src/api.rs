@@ -372,7 +372,7 @@ impl Client {
         let topology = self.topology()?.clone();
         let world = self.world().await?;
         let journals = self.journals();
-        let lock = self.lock(&topology.application, None, &*journals).await?;
+        let lock = self.lock(&topology.application, self.place.name(), None, &*journals).await?;
         let caller = match &plan.to {
             Some(to) => {
                 on_clock(&world, async { Ok(world.region(to)?.identity().caller().await.ok()) }).await?
@@ -405,8 +405,8 @@ impl Client {
     pub async fn resume(&self, run: &str, options: RunOptions, hooks: Hooks) -> Result<Run> {
         let journals = self.journals();
         let id = self.find(run).await?;
-        let application = RunState::fold(&journals.read(&id).await?)?.start.application;
-        let lock = self.lock(&application, Some(&id), &*journals).await?;
+        let start = RunState::fold(&journals.read(&id).await?)?.start;
+        let lock = self.lock(&start.application, &start.world, Some(&id), &*journals).await?;
         let (journal, records) = journals.open(&id).await?;
         let state = RunState::fold(&records)?;
         let world = self.world_named(&state.start.world, &state.start.topology).await?;
@@ -450,8 +450,9 @@ impl Client {
         if let (Some(step), Choice::Skip) = (step, choice) {
             self.may_skip(&state, step).await?;
         }
+        let at = decided_at(&state, &records);
         let decided = Event::Decided { choice, by: self.by.clone(), why };
-        append(&mut *journal, &mut state, step, decided).await.map_err(|e| {
+        append(&mut *journal, &mut state, at, step, decided).await.map_err(|e| {
             if e.kind == ErrorKind::Corrupt {
                 Error::invalid(format!("run {id} does not wait for that decision: {}", e.message))
                     .hint(format!("`maip-dr status {id}` shows what it waits for"))
@@ -460,13 +461,8 @@ impl Client {
             }
         })?;
         if choice == Choice::Abandon {
-            append(
-                &mut *journal,
-                &mut state,
-                None,
-                Event::RunEnded { outcome: Outcome::Abandoned, error: None },
-            )
-            .await?;
+            let ended = Event::RunEnded { outcome: Outcome::Abandoned, error: None };
+            append(&mut *journal, &mut state, at, None, ended).await?;
         }
         Ok(())
     }
@@ -604,6 +600,7 @@ impl Client {
     async fn lock(
         &self,
         application: &str,
+        world: &str,
         own: Option<&RunId>,
         journals: &dyn Journals,
     ) -> Result<Option<File>> {
@@ -612,7 +609,7 @@ impl Client {
         }
         let folder = self.state.join("locks");
         crate::journal::private_folder(&folder)?;
-        let path = folder.join(format!("{application}.{}.lock", self.place.name()));
+        let path = folder.join(format!("{application}.{world}.lock"));
         let file = crate::journal::private_file()
             .create(true)
             .truncate(false)
@@ -670,9 +667,21 @@ pub async fn on_clock<T: Send>(world: &World, work: impl Future<Output = Result<
     result
 }
 
+/// When a decision is made: now; in the sandbox, whose time stands still, with the last record.
+fn decided_at(state: &RunState, records: &[Record]) -> Timestamp {
+    let last = records.last().map_or(state.started_at, |record| record.at);
+    if state.start.world == "aws" {
+        let now = Timestamp::from_millisecond(SystemClock.now().as_millisecond()).unwrap_or_default();
+        now.max(last)
+    } else {
+        last
+    }
+}
+
 async fn append(
     journal: &mut dyn Journal,
     state: &mut RunState,
+    at: Timestamp,
     step: Option<&StepId>,
     event: Event,
 ) -> Result<()> {
@@ -684,7 +693,7 @@ async fn append(
         run: state.run.clone(),
         seq: state.next_seq,
         epoch: state.epoch,
-        at: Timestamp::from_millisecond(SystemClock.now().as_millisecond()).unwrap_or_default(),
+        at,
         step: step.cloned(),
         kind: planned.as_ref().map(|s| s.kind.clone()),
         region: planned.and_then(|s| s.region),

@@ -182,6 +182,11 @@ impl StepCtx {
         self.now() >= after(self.began, duration)
     }
 
+    /// What is left of `duration` since the engine began this step.
+    pub fn left_of(&self, duration: Duration) -> Duration {
+        Duration::try_from(after(self.began, duration) - self.now()).unwrap_or_default()
+    }
+
     /// Whether a person has taken `risk`.
     pub fn accepts(&self, risk: &Risk) -> bool {
         self.accepted.iter().any(|taken| covers(taken, risk))

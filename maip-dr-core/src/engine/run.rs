@@ -442,8 +442,8 @@ impl Engine {
     }
 
     async fn approve_gate(&self, id: &StepId, why: Option<String>) -> Result<()> {
-        let hash = self.pen.lock().await.state.plan().hash.clone();
-        self.append(Some(id), Event::Approved { by: self.by.clone(), hash, why }).await
+        let plan_hash = self.pen.lock().await.state.plan().hash.clone();
+        self.append(Some(id), Event::Approved { by: self.by.clone(), plan_hash, why }).await
     }
 
     async fn take_answer(

@@ -243,8 +243,8 @@ impl RunState {
             (event, Some(id)) => {
                 let step = self.steps.get_mut(id).ok_or_else(|| illegal("the plan has no such step"))?;
                 match event {
-                    Event::Approved { hash, .. } => {
-                        if *hash != self.start.plan.hash {
+                    Event::Approved { plan_hash, .. } => {
+                        if *plan_hash != self.start.plan.hash {
                             return Err(illegal("it approves another plan"));
                         }
                         self.approved.insert(id.clone());

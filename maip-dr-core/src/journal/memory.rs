@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::id::RunId;
 use crate::journal::{Journal, Journals, Record};
 
-type Shared = Arc<Mutex<BTreeMap<RunId, Vec<Record>>>>;
+/// Sealed lines, so that what is read back has been through the same bytes as in a file.
+type Shared = Arc<Mutex<BTreeMap<RunId, Vec<String>>>>;
 
 /// Journals in memory.
 #[derive(Debug, Clone, Default)]
@@ -20,14 +21,17 @@ struct MemoryJournal(Shared);
 
 #[async_trait]
 impl Journal for MemoryJournal {
-    async fn append(&mut self, record: &Record, _line: &str) -> Result<()> {
+    async fn append(&mut self, record: &Record, line: &str) -> Result<()> {
         let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let records = runs.entry(record.run.clone()).or_default();
-        if records.len() as u64 != record.seq || records.last().is_some_and(|last| last.epoch > record.epoch)
-        {
+        let epoch = match records.last() {
+            Some(last) => Record::open(last)?.epoch,
+            None => 0,
+        };
+        if records.len() as u64 != record.seq || epoch > record.epoch {
             return Err(Error::fenced(format!("another driver has taken run {} over", record.run)));
         }
-        records.push(record.clone());
+        records.push(line.trim_end().to_owned());
         Ok(())
     }
 }
@@ -44,7 +48,8 @@ impl Journals for MemoryJournals {
 
     async fn read(&self, run: &RunId) -> Result<Vec<Record>> {
         let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        runs.get(run).cloned().ok_or_else(|| Error::not_found(format!("there is no run {run}")))
+        let lines = runs.get(run).ok_or_else(|| Error::not_found(format!("there is no run {run}")))?;
+        lines.iter().map(|line| Record::open(line)).collect()
     }
 
     async fn runs(&self) -> Result<Vec<RunId>> {

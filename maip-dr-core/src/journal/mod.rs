@@ -165,8 +165,8 @@ pub enum Event {
     Approved {
         /// Who.
         by: Who,
-        /// The plan's hash.
-        hash: String,
+        /// The plan's hash. Not `hash`: that is the record's own.
+        plan_hash: String,
         /// Why.
         why: Option<String>,
     },
@@ -437,5 +437,100 @@ pub mod optional_millis {
     /// When it is no timestamp.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         Option::deserialize(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn start() -> RunStart {
+        let topology: Topology = serde_json::from_value(serde_json::json!({
+            "version": 1, "application": "maip", "primary": "us-east-1", "standby": "us-west-2"
+        }))
+        .unwrap();
+        RunStart {
+            version: JOURNAL_VERSION,
+            application: "maip".into(),
+            procedure: "failover".into(),
+            world: "sandbox".into(),
+            impact_at: Some(Timestamp::UNIX_EPOCH),
+            caller: None,
+            by: Who::default(),
+            why: Some("why".into()),
+            plan: Plan::of("failover", None, None, Vec::new()),
+            topology,
+        }
+    }
+
+    fn every_event() -> Vec<Event> {
+        let by = Who { user: "u".into(), host: "h".into(), pid: 1 };
+        let why = Some("why".to_owned());
+        let value = serde_json::json!({ "hash": "h", "seq": 7, "run": "r", "pi": 3.141_592_653_589_793 });
+        let error =
+            Error::new(ErrorKind::Refused, "no").needs(Risk::DataLoss { seconds: Some(0.1) }, value.clone());
+        vec![
+            Event::RunStarted(Box::new(start())),
+            Event::StepStarted {
+                attempt: 1,
+                mutates: true,
+                before: value.clone(),
+                not_after: Timestamp::UNIX_EPOCH,
+            },
+            Event::StepSucceeded { output: value, already: true, accepted: Some(Risk::Promoted) },
+            Event::StepFailed { error: error.clone() },
+            Event::StepInDoubt { error: error.clone() },
+            Event::StepSkipped { by: by.clone(), why: why.clone() },
+            Event::StepUndoStarted {},
+            Event::StepUndone {},
+            Event::StepUndoFailed { error: error.clone() },
+            Event::Approved { by: by.clone(), plan_hash: "p".into(), why: why.clone() },
+            Event::Declined { by: by.clone(), why: why.clone() },
+            Event::Accepted { risk: Risk::DataLoss { seconds: None }, by: by.clone(), why: why.clone() },
+            Event::Decided { choice: Choice::Skip, by: by.clone(), why },
+            Event::RunHeld { reason: "r".into(), needs: Some(Risk::Unfenced), choices: vec!["c".into()] },
+            Event::RunPaused { reason: "r".into() },
+            Event::RunResumed { by },
+            Event::RunEnded { outcome: Outcome::Held, error: Some(error) },
+        ]
+    }
+
+    fn record(event: Event) -> Record {
+        Record {
+            run: "r".into(),
+            seq: 3,
+            epoch: 2,
+            at: Timestamp::UNIX_EPOCH,
+            step: Some("s".into()),
+            kind: Some("k".into()),
+            region: Some("us-west-2".into()),
+            event,
+            prev: "p".into(),
+            hash: String::new(),
+        }
+    }
+
+    #[test]
+    fn every_event_reads_back_as_it_was_written() {
+        for event in every_event() {
+            let mut written = record(event);
+            let line = written.seal().unwrap();
+            assert_eq!(line.matches("\n").count(), 1, "one line: {line}");
+            assert_eq!(Record::open(line.trim_end()).unwrap(), written);
+        }
+    }
+
+    #[test]
+    fn a_changed_letter_shows() {
+        let line = record(Event::StepUndone {}).seal().unwrap();
+        let line = line.trim_end();
+        for at in 0..line.len() {
+            let mut bytes = line.as_bytes().to_vec();
+            bytes[at] ^= 1;
+            if let Ok(text) = String::from_utf8(bytes) {
+                assert!(Record::open(&text).is_err(), "a flip at {at} passes: {text}");
+            }
+        }
     }
 }

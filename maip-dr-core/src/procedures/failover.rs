@@ -32,7 +32,9 @@ impl Procedure for Failover {
         };
 
         let tell = |what: &str| json!({ "text": format!("failover of {} from {from} to {to} {what}", topology.application) });
-        push("notify-start".into(), "notify.send", tell("has started"), &[]);
+        if !topology.notify.is_empty() {
+            push("notify-start".into(), "notify.send", tell("has started"), &[]);
+        }
         let down =
             push("verify-down".into(), "region.verify_down", json!({ "region": from, "standby": to }), &[]);
 
@@ -157,10 +159,10 @@ impl Procedure for Failover {
                 &[dns],
             ));
         }
-        if last.is_empty() {
-            last = serving;
+        if !topology.notify.is_empty() {
+            let last = if last.is_empty() { serving } else { last };
+            push("notify-end".into(), "notify.send", tell("is done: it serves"), &last);
         }
-        push("notify-end".into(), "notify.send", tell("is done: it serves"), &last);
 
         let mut plan = Plan::of(self.name(), Some(to.clone()), Some(from), steps);
         plan.assumes = assumes(seen);

@@ -24,6 +24,9 @@ mod services;
 mod state;
 mod store;
 
+/// The topology that the sandbox takes where none is given.
+pub const EXAMPLE: &str = include_str!("../../../examples/maip-prod.yaml");
+
 pub use scenario::{Durations, Fault, FaultKind, PrimaryState, Scenario};
 pub use state::{CallCount, Mutation, WorldState};
 pub use store::{Sandbox, Speed};

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::timeout;
+use crate::duration::Span;
 use crate::error::{Error, ErrorKind, Result, Risk};
 use crate::id::{RegionId, RunId};
 use crate::step::{ApiCall, Observed, Plane, Step, StepCtx, StepKind, Timing, Undo};
@@ -115,8 +116,11 @@ impl Step for Fence {
     async fn observe(&self, cx: &StepCtx) -> Result<Observed> {
         let database = cx.region(&self.params.region)?.database();
         let new = fenced_name(&self.instance, &cx.run);
+        let silence = if cx.accepted.contains(&Risk::Unfenced) { SILENT_ACCEPTED } else { SILENT };
+        let limit = if self.heard.load(Ordering::Relaxed) { LIMIT } else { silence };
         let look = join(database.describe(&self.instance), database.describe(&new));
-        let (old_seen, new_seen) = match timeout(cx.clock(), Duration::from_secs(10), look).await {
+        let patience = cx.left_of(limit).clamp(Duration::from_secs(1), Duration::from_secs(10));
+        let (old_seen, new_seen) = match timeout(cx.clock(), patience, look).await {
             Ok(both) => both,
             Err(late) => (Err(late.clone()), Err(late)),
         };
@@ -136,11 +140,12 @@ impl Step for Fence {
         {
             return Err(self.unfenced("refused", &new, &denied.one_line()));
         }
-        let accepted = cx.accepted.contains(&Risk::Unfenced);
-        let silent =
-            !self.heard.load(Ordering::Relaxed) && cx.past(if accepted { SILENT_ACCEPTED } else { SILENT });
+        let silent = !self.heard.load(Ordering::Relaxed) && cx.past(silence);
         if silent || cx.past(LIMIT) {
             let why = match (&old_seen, &new_seen) {
+                _ if silent => {
+                    format!("the RDS API of {} gave no answer in {}", self.params.region, Span(silence))
+                }
                 (Err(e), _) if !gone(&old_seen) => e.one_line(),
                 (Ok(found), _) => format!("it still answers to its old name ({})", found.status),
                 _ => format!("the rename was accepted, but {new} does not show"),

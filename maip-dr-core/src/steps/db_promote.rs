@@ -144,7 +144,7 @@ impl Promote {
 #[async_trait]
 impl Step for Promote {
     fn summary(&self) -> String {
-        format!("promote {} to a writer of its own (cannot be undone)", self.instance)
+        format!("promote {} to a writer of its own", self.instance)
     }
     fn region(&self) -> Option<&RegionId> {
         Some(&self.params.region)
