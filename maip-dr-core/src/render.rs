@@ -425,12 +425,12 @@ pub fn status(state: &RunState, driven: bool, paint: Paint) -> String {
         })
         .collect();
     text.push_str(&table(&cells));
-    text.push_str(if state.past_no_return() {
-        "It is past the point of no return: nothing is undone without a person.\n"
-    } else if state.ended.is_none() {
-        "Nothing irreversible has been begun: abandoning or declining is still possible.\n"
-    } else {
+    text.push_str(if state.ended.is_some() {
         ""
+    } else if state.past_no_return() {
+        "It is past the point of no return: nothing is undone without a person.\n"
+    } else {
+        "Nothing irreversible has been begun: abandoning or declining is still possible.\n"
     });
     if let Some((_, Some(error))) = &state.ended {
         let _ = writeln!(text, "because: {}", error.one_line());
