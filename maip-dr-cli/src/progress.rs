@@ -27,7 +27,7 @@ enum Form {
     /// One line an event, on standard output.
     Lines,
     /// One line a step, on the terminal.
-    Live(Live),
+    Live(Box<Live>),
 }
 
 struct Live {
@@ -43,12 +43,14 @@ impl Progress {
     pub(crate) fn new(json: bool, verbose: bool, plan: &Plan, pace: Option<f64>) -> Self {
         let form = match (json, pace) {
             (true, _) => Form::Json,
-            (false, Some(pace)) if stdout().is_terminal() && stderr().is_terminal() => Form::Live(Live {
-                all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
-                lines: Mutex::default(),
-                plan: plan.clone(),
-                pace,
-            }),
+            (false, Some(pace)) if stdout().is_terminal() && stderr().is_terminal() => {
+                Form::Live(Box::new(Live {
+                    all: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+                    lines: Mutex::default(),
+                    plan: plan.clone(),
+                    pace,
+                }))
+            }
             _ => Form::Lines,
         };
         Self { form, verbose }

@@ -210,12 +210,9 @@ pub async fn check(world: &World, topology: &Topology, region: Option<&RegionId>
 
 /// Where a whole Region is silent, the hint says whose fault it is.
 fn explain_silence(rows: &mut [Row], answering: &BTreeSet<RegionId>) {
-    for i in 0..rows.len() {
-        let region = rows[i].row.region.clone();
-        if answering.contains(&region) {
-            continue;
-        }
-        rows[i].row.hint = Some(match answering.iter().next() {
+    for Row { row, .. } in rows.iter_mut().filter(|r| !answering.contains(&r.row.region)) {
+        let region = &row.region;
+        row.hint = Some(match answering.iter().next() {
             Some(other) => {
                 format!("{region} does not answer at all; {other} does: it is the Region, not your network")
             }

@@ -374,10 +374,9 @@ pub fn question(state: &RunState) -> String {
         let stands = &state.steps[&step.id];
         if let (Phase::Succeeded, Some(detail)) =
             (&stands.phase, stands.output.get("detail").and_then(Value::as_str))
+            && step.kind != "notify.send"
         {
-            if step.kind != "notify.send" {
-                let _ = writeln!(text, "  {}: {detail}", step.id);
-            }
+            let _ = writeln!(text, "  {}: {detail}", step.id);
         }
     }
     for step in plan.steps.iter().filter(|s| s.undo == Undo::Impossible) {

@@ -149,8 +149,11 @@ pub struct StepCtx {
     /// The outputs of the steps that had succeeded when this one began: id, kind, output.
     pub outputs: Arc<BTreeMap<StepId, (String, Value)>>,
     /// Where progress is told.
-    pub notes: Arc<dyn Fn(&StepId, &str) + Send + Sync>,
+    pub notes: Notes,
 }
+
+/// Takes a step's progress in, as a short phrase.
+pub type Notes = Arc<dyn Fn(&StepId, &str) + Send + Sync>;
 
 impl Debug for StepCtx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

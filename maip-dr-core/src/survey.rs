@@ -52,7 +52,7 @@ impl Survey {
                 let found = region.database().describe(instance).await;
                 found
                     .map(|i| (name.clone(), i))
-                    .map_err(|e| e.context(format!("cannot read database {instance} in {to}")))
+                    .map_err(|e| unread(e, &format!("cannot read database {instance} in {to}"), "databases"))
             }
         }));
         let clusters = try_join_all(topology.clusters.keys().map(|name| {
@@ -77,11 +77,26 @@ impl Survey {
                 Err(e) if e.kind.is_transient() || e.kind == ErrorKind::InDoubt => {
                     survey.unknown.push(format!("the records of {}: {}", traffic.record, e.one_line()));
                 }
-                Err(e) => return Err(e.context(format!("cannot read the records of {}", traffic.record))),
+                Err(e) => {
+                    return Err(unread(
+                        e,
+                        &format!("cannot read the records of {}", traffic.record),
+                        "traffic",
+                    ));
+                }
             }
         }
         Ok(survey)
     }
+}
+
+/// What could not be read; where it is simply not there, the topology may be wrong about its name.
+fn unread(error: Error, what: &str, section: &str) -> Error {
+    let error = error.context(what);
+    if error.kind == ErrorKind::NotFound && error.hint.is_none() {
+        return error.hint(format!("is its name right under `{section}` in the topology?"));
+    }
+    error
 }
 
 /// Refuses another account than the topology names.
@@ -114,12 +129,17 @@ async fn cluster(
         let found = region.node_groups().describe(eks, group).await;
         found
             .map(|g| (format!("{name}/{group}"), g))
-            .map_err(|e| e.context(format!("cannot read node group {group} of {eks} in {to}")))
+            .map_err(|e| unread(e, &format!("cannot read node group {group} of {eks} in {to}"), "clusters"))
     }));
     let workloads = try_join_all(cluster.workloads.iter().map(|(namespace, wanted)| async move {
         let service = region.workloads(name)?;
-        let failed =
-            |e: Error| e.context(format!("cannot read the workloads of {namespace} in cluster {eks} ({to})"));
+        let failed = |e: Error| {
+            unread(
+                e,
+                &format!("cannot read the workloads of {namespace} in cluster {eks} ({to})"),
+                "clusters",
+            )
+        };
         let mut found = service.deployments(namespace).await.map_err(failed)?.items;
         if !wanted.stateful_sets.is_empty() {
             found.extend(service.stateful_sets(namespace).await.map_err(failed)?.items);

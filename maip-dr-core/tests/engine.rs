@@ -1,5 +1,6 @@
 //! The engine on steps whose whole world is a map: order, approval, holds, undo, lost answers, and a crash at
 //! every journal record.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock, Mutex};

@@ -1,5 +1,6 @@
 //! The built-in failover in the sandbox: every scenario, its virtual time against the critical path, a crash at
 //! every record, and the invariants of the world it leaves.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 #![cfg(feature = "sim")]
 
 use std::sync::Arc;
@@ -380,5 +381,6 @@ async fn everybody_who_watches_sees_every_record() {
     };
     let options = RunOptions { yes: true, accept: vec![UNFENCED], ..RunOptions::default() };
     client.start(plan, options, hooks).await.unwrap().drive().await.unwrap();
-    assert_eq!(*seen.lock().unwrap(), bench.records().await.len());
+    let written = bench.records().await.len();
+    assert_eq!(*seen.lock().unwrap(), written);
 }

@@ -235,10 +235,10 @@ impl Attempt {
             Ok(answer) => answer,
             Err(late) => Err(Error::in_doubt(format!("the call was sent; {}", late.message))),
         };
-        if let Err(error) = &answer {
-            if error.kind == ErrorKind::InDoubt {
-                self.write(Event::StepInDoubt { error: error.clone() }).await?;
-            }
+        if let Err(error) = &answer
+            && error.kind == ErrorKind::InDoubt
+        {
+            self.write(Event::StepInDoubt { error: error.clone() }).await?;
         }
         Ok(answer)
     }

@@ -117,10 +117,13 @@ pub enum Driven {
     Paused,
 }
 
+/// Each step as planned, and as its kind made it.
+type Steps = BTreeMap<StepId, (PlannedStep, Arc<dyn Step>)>;
+
 /// One driver of one run.
 pub struct Engine {
     world: World,
-    steps: BTreeMap<StepId, (PlannedStep, Arc<dyn Step>)>,
+    steps: Steps,
     pen: Pen,
     decider: Arc<dyn Decider>,
     pause: Pause,
@@ -211,7 +214,7 @@ impl Engine {
 
     async fn assemble(
         state: RunState,
-        steps: BTreeMap<StepId, (PlannedStep, Arc<dyn Step>)>,
+        steps: Steps,
         journal: Box<dyn Journal>,
         setup: Setup,
         resumed: bool,
@@ -534,10 +537,7 @@ enum Finished {
     Answer(StepId, Answer, Box<Question>),
 }
 
-fn build_steps(
-    state: &RunState,
-    registry: &Registry,
-) -> Result<BTreeMap<StepId, (PlannedStep, Arc<dyn Step>)>> {
+fn build_steps(state: &RunState, registry: &Registry) -> Result<Steps> {
     state
         .plan()
         .steps

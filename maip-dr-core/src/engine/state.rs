@@ -233,10 +233,10 @@ impl RunState {
             (Event::Accepted { risk, .. }, _) => {
                 self.accepted.push(risk.clone());
                 for step in self.steps.values_mut() {
-                    if let Phase::Failed(Error { needs: Some(needed), .. }) = &step.phase {
-                        if covers(risk, needed) {
-                            step.phase = Phase::Pending;
-                        }
+                    if let Phase::Failed(Error { needs: Some(needed), .. }) = &step.phase
+                        && covers(risk, needed)
+                    {
+                        step.phase = Phase::Pending;
                     }
                 }
             }

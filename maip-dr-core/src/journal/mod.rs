@@ -467,7 +467,8 @@ mod tests {
     fn every_event() -> Vec<Event> {
         let by = Who { user: "u".into(), host: "h".into(), pid: 1 };
         let why = Some("why".to_owned());
-        let value = serde_json::json!({ "hash": "h", "seq": 7, "run": "r", "pi": 3.141_592_653_589_793 });
+        let value =
+            serde_json::json!({ "hash": "h", "seq": 7, "run": "r", "ratio": 0.123_456_789_012_345_67 });
         let error =
             Error::new(ErrorKind::Refused, "no").needs(Risk::DataLoss { seconds: Some(0.1) }, value.clone());
         vec![

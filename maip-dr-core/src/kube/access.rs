@@ -58,7 +58,7 @@ pub struct EksAccess {
 pub(super) struct Connection {
     access: Access,
     clock: Arc<dyn Clock>,
-    described: OnceCell<ClusterDescription>,
+    description: OnceCell<ClusterDescription>,
     client: Mutex<Option<(Made, Timestamp)>>,
 }
 
@@ -74,7 +74,7 @@ impl std::fmt::Debug for Made {
 
 impl Connection {
     pub(super) fn new(access: Access, clock: Arc<dyn Clock>) -> Self {
-        Self { access, clock, described: OnceCell::new(), client: Mutex::new(None) }
+        Self { access, clock, description: OnceCell::new(), client: Mutex::new(None) }
     }
 
     /// A connection that is there already, for tests.
@@ -88,16 +88,16 @@ impl Connection {
     /// The client, with a token that is good for minutes to come.
     pub(super) async fn client(&self) -> Result<Client> {
         let mut kept = self.client.lock().await;
-        if let Some((client, until)) = &*kept {
-            if self.clock.now() < *until {
-                return Ok(client.0.clone());
-            }
+        if let Some((client, until)) = &*kept
+            && self.clock.now() < *until
+        {
+            return Ok(client.0.clone());
         }
         let (mut config, until) = match &self.access {
             Access::Kubeconfig { path, context } => {
                 (from_kubeconfig(path, context.clone()).await?, Timestamp::MAX)
             }
-            Access::Eks(eks) => (self.from_eks(eks).await?, after(self.clock.now(), TOKEN_AGE)),
+            Access::Eks(eks) => (self.described(eks).await?, after(self.clock.now(), TOKEN_AGE)),
         };
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(SILENCE);
@@ -115,8 +115,8 @@ impl Connection {
         }
     }
 
-    async fn from_eks(&self, eks: &EksAccess) -> Result<Config> {
-        let described = self.described.get_or_try_init(|| eks.service.cluster(&eks.name)).await?;
+    async fn described(&self, eks: &EksAccess) -> Result<Config> {
+        let described = self.description.get_or_try_init(|| eks.service.cluster(&eks.name)).await?;
         let endpoint = described.endpoint.as_deref().ok_or_else(|| {
             Error::unavailable(format!(
                 "cluster {} has no endpoint yet: it is {}",

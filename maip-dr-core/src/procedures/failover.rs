@@ -68,7 +68,7 @@ impl Procedure for Failover {
             let mut nodes = vec![down.clone()];
             for (group, size) in &here.node_groups {
                 let with = json!({ "cluster": name, "region": to, "node_group": group, "min": size.min, "desired": size.desired, "max": size.max });
-                nodes.push(push(format!("scale-{group}"), "nodes.scale", with, &[down.clone()]));
+                nodes.push(push(format!("scale-{group}"), "nodes.scale", with, std::slice::from_ref(&down)));
             }
             for (namespace, wanted) in &cluster.workloads {
                 let found =
@@ -89,7 +89,7 @@ impl Procedure for Failover {
                 format!("fence-{name}"),
                 "db.fence",
                 json!({ "database": name, "region": from }),
-                &[gate.clone()],
+                std::slice::from_ref(&gate),
             );
             let with = json!({ "database": name, "region": to, "phase": "final" });
             fenced.push(push(

@@ -173,10 +173,10 @@ impl Clock for SimClock {
                             let wait = tokio::time::sleep(left.div_f64(times.max(0.001)));
                             real = Some((next, Box::pin(wait)));
                         }
-                        if let Some((_, wait)) = &mut real {
-                            if wait.as_mut().poll(cx).is_pending() {
-                                return Poll::Pending;
-                            }
+                        if let Some((_, wait)) = &mut real
+                            && wait.as_mut().poll(cx).is_pending()
+                        {
+                            return Poll::Pending;
                         }
                         real = None;
                     }

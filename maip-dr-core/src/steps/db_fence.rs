@@ -163,6 +163,12 @@ impl Step for Fence {
                         .hint("which side is the writer? `maip-dr check` shows it"),
                     ));
                 }
+                // It has begun to change since our call: the rename is on its way, and is not to be asked for again.
+                let changing =
+                    |before: &Value| before.get("status").and_then(Value::as_str) != Some(&writer.status);
+                if cx.started.as_ref().is_some_and(|started| changing(&started.before)) {
+                    return Ok(Observed::Underway(format!("{}, still under its old name", writer.status)));
+                }
                 let before = json!({ "name": self.instance, "fenced_name": new, "resource_id": writer.resource_id, "status": writer.status });
                 Ok(Observed::NotDone { before })
             }

@@ -60,11 +60,11 @@ impl VerifyEndpoint {
         let mut lines = Vec::new();
         for server in servers {
             let name = server.clone().unwrap_or_else(|| "this machine's resolver".to_owned());
-            if let Ok(answer) = probe.dns(&self.traffic.record, record_type, server).await {
-                if !answer.addresses.iter().any(|a| expected.contains(a)) {
-                    let shown: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
-                    lines.push(format!("{name} still answers {} for {} s", shown.join(" "), answer.ttl_s));
-                }
+            if let Ok(answer) = probe.dns(&self.traffic.record, record_type, server).await
+                && !answer.addresses.iter().any(|a| expected.contains(a))
+            {
+                let shown: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
+                lines.push(format!("{name} still answers {} for {} s", shown.join(" "), answer.ttl_s));
             }
         }
         (!lines.is_empty()).then(|| lines.join("; "))
@@ -129,10 +129,10 @@ impl Step for VerifyEndpoint {
                 Err(_) => false,
             };
             let unmarked = answered.as_ref().is_ok_and(|a| a.region.is_none());
-            if elsewhere || unmarked || answered.is_err() {
-                if let Some(stale) = self.stale(cx).await {
-                    return Ok(Observed::Underway(format!("DNS not propagated yet: {stale}")));
-                }
+            if (elsewhere || unmarked || answered.is_err())
+                && let Some(stale) = self.stale(cx).await
+            {
+                return Ok(Observed::Underway(format!("DNS not propagated yet: {stale}")));
             }
             if let (true, Ok(answer)) = (elsewhere, &answered) {
                 let from = answer.region.as_deref().unwrap_or_default();
