@@ -44,6 +44,9 @@ impl CloudWatch {
         let query = MetricDataQuery::builder().id("m").metric_stat(stat).return_data(true).build();
         // The end is exclusive, and the newest minute must be in.
         let end = SystemClock.now().as_second().saturating_add(60);
+        if since.as_second() >= end {
+            return Ok(Vec::new());
+        }
         let request = self
             .client
             .get_metric_data()
