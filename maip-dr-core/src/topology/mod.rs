@@ -2,7 +2,14 @@
 //!
 //! No secret ever lives in it. Unknown keys, wrong types and contradictions are refused with line and column.
 
+mod document;
+mod load_balancers;
 mod parse;
+mod problem;
+mod secrets;
+mod structure;
+mod syntax;
+mod traffic;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -24,6 +31,7 @@ pub use parse::{json_schema, parse, parse_json};
 #[serde(deny_unknown_fields)]
 pub struct Topology {
     /// The file's version: 1.
+    #[schemars(range(min = 1, max = 1))]
     pub version: u32,
     /// The application's name: lower-case letters, digits and hyphens.
     pub application: String,
@@ -105,8 +113,10 @@ pub struct RegionAccess {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// How many days the promoted database keeps backups: 1 to 35.
+    /// How many days the promoted database keeps backups: 1 to 35. At 0 it would have no backups, and a database
+    /// without backups cannot have the replica that the way back needs.
     #[serde(default = "default_retention")]
+    #[schemars(range(min = 1, max = 35))]
     pub backup_retention_days: u32,
     /// What it is in each Region.
     pub regions: BTreeMap<RegionId, DatabaseIn>,
@@ -282,6 +292,7 @@ pub struct Health {
     pub url: String,
     /// The HTTP status of a good answer.
     #[serde(default = "default_status")]
+    #[schemars(range(min = 100, max = 599))]
     pub status: u16,
 }
 
@@ -293,7 +304,8 @@ fn default_status() -> u16 {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Failback {
-    /// Per cent at home after each shift, rising to 100.
+    /// Per cent at home after each shift, rising to 100: not weights, which Route 53 counts from 0 to 255.
+    #[schemars(inner(range(min = 1, max = 100)))]
     pub shift: Vec<u8>,
     /// How long each shift is watched.
     pub bake: Span,
