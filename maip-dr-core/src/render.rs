@@ -606,9 +606,11 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(at) = report.ended_at {
         facts.push(("ended", millis::text(at)));
     }
-    let rto = report.rto_s.map_or("not reached: users were not seen to be served".to_owned(), seconds);
-    let rto_met = met(report.objectives.rto_s, report.objectives.rto_met);
-    facts.push(("recovery", format!("{rto} from the run's start; {rto_met}")));
+    let rto = match report.rto_s {
+        Some(rto) => format!("{} from the run's start", seconds(rto)),
+        None => "not reached: users were not seen to be served".to_owned(),
+    };
+    facts.push(("recovery", format!("{rto}; {}", met(report.objectives.rto_s, report.objectives.rto_met))));
     if let Some(from_impact) = report.rto_from_impact_s {
         facts.push(("", format!("{} from the impact", seconds(from_impact))));
     }

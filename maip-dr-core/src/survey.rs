@@ -1,11 +1,12 @@
 //! What a plan must know of the world before it can be made: read once, in parallel, changing nothing.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use futures::future::{try_join, try_join_all};
+use futures::future::{join, join_all, try_join, try_join_all};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::timeout;
+use crate::clock::{Clock, timeout};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RegionId;
 use crate::region::World;
@@ -38,9 +39,9 @@ impl Survey {
     pub async fn take(world: &World, topology: &Topology, to: &RegionId) -> Result<Self> {
         let region = world.region(to)?.clone();
         // First, alone: without credentials everything below fails with less clear words.
-        let caller = region
-            .identity()
-            .caller()
+        let clock = &*world.clock;
+        let identity = region.identity();
+        let caller = again(clock, || identity.caller())
             .await
             .map_err(|e| e.context(format!("cannot tell who we are in {to}")))?;
         check_account(topology, to, &caller)?;
@@ -49,7 +50,8 @@ impl Survey {
             let region = region.clone();
             async move {
                 let (_, instance) = topology.instance(name, to)?;
-                let found = region.database().describe(instance).await;
+                let service = region.database();
+                let found = again(clock, || service.describe(instance)).await;
                 found
                     .map(|i| (name.clone(), i))
                     .map_err(|e| unread(e, &format!("cannot read database {instance} in {to}"), "databases"))
@@ -57,20 +59,23 @@ impl Survey {
         }));
         let clusters = try_join_all(topology.clusters.keys().map(|name| {
             let region = region.clone();
-            async move { cluster(&*region, topology, name, to).await }
+            async move { cluster(clock, &*region, topology, name, to).await }
         }));
-        let (databases, clusters) = try_join(databases, clusters).await?;
+        let limit = Duration::from_secs(8);
+        let records = join_all(topology.traffic.iter().map(|(name, traffic)| async move {
+            let found = timeout(clock, limit, again(clock, || records(world, traffic))).await;
+            (name, traffic, found.and_then(|r| r))
+        }));
+        let (records, found) = join(records, try_join(databases, clusters)).await;
+        let (databases, clusters) = found?;
         let mut survey =
             Self { caller: Some(caller), databases: databases.into_iter().collect(), ..Self::default() };
         for (groups, workloads) in clusters {
             survey.node_groups.extend(groups);
             survey.workloads.extend(workloads);
         }
-        for (name, traffic) in &topology.traffic {
-            match timeout(&*world.clock, std::time::Duration::from_secs(8), records(world, traffic))
-                .await
-                .and_then(|r| r)
-            {
+        for (name, traffic, found) in records {
+            match found {
                 Ok(found) => {
                     survey.records.insert(name.clone(), found);
                 }
@@ -88,6 +93,20 @@ impl Survey {
         }
         Ok(survey)
     }
+}
+
+/// A read that is asked to slow down is made again, a little later each time, for some six seconds in all.
+async fn again<T, F>(clock: &dyn Clock, ask: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    for pause in [200, 400, 800, 1600, 3200] {
+        match ask().await {
+            Err(e) if e.kind == ErrorKind::Throttled => clock.sleep(Duration::from_millis(pause)).await,
+            other => return other,
+        }
+    }
+    ask().await
 }
 
 /// What could not be read; where it is simply not there, the topology may be wrong about its name.
@@ -118,6 +137,7 @@ pub fn check_account(topology: &Topology, region: &RegionId, caller: &Caller) ->
 type ClusterFacts = (Vec<(String, NodeGroup)>, Vec<(String, Vec<Workload>)>);
 
 async fn cluster(
+    clock: &dyn Clock,
     region: &dyn crate::region::Region,
     topology: &Topology,
     name: &str,
@@ -126,7 +146,8 @@ async fn cluster(
     let (cluster, here) = topology.cluster(name, to)?;
     let eks = here.eks.as_deref().unwrap_or(name);
     let groups = try_join_all(here.node_groups.keys().map(|group| async move {
-        let found = region.node_groups().describe(eks, group).await;
+        let service = region.node_groups();
+        let found = again(clock, || service.describe(eks, group)).await;
         found
             .map(|g| (format!("{name}/{group}"), g))
             .map_err(|e| unread(e, &format!("cannot read node group {group} of {eks} in {to}"), "clusters"))
@@ -140,9 +161,9 @@ async fn cluster(
                 "clusters",
             )
         };
-        let mut found = service.deployments(namespace).await.map_err(failed)?.items;
+        let mut found = again(clock, || service.deployments(namespace)).await.map_err(failed)?.items;
         if !wanted.stateful_sets.is_empty() {
-            found.extend(service.stateful_sets(namespace).await.map_err(failed)?.items);
+            found.extend(again(clock, || service.stateful_sets(namespace)).await.map_err(failed)?.items);
         }
         Ok((format!("{name}/{namespace}"), found))
     }));

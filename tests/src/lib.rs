@@ -31,6 +31,8 @@ pub fn binary() -> PathBuf {
 pub struct LabRegion {
     /// Every AWS service of the Region.
     pub endpoint: String,
+    /// Where its load balancer listens, `HOST:PORT`.
+    pub load_balancer: String,
     /// A kubeconfig for its control plane.
     pub kubeconfig: Option<PathBuf>,
     /// The context in it.
@@ -143,6 +145,24 @@ impl Lab {
             assert!(Instant::now() < until, "{operation} was never called");
             std::thread::yield_now();
         }
+    }
+
+    /// Waits until the Deployments of a Region are available.
+    pub fn await_ready(&self, region: &str) {
+        let kubeconfig = self.at.regions[region].kubeconfig.clone().expect("started with --kubernetes");
+        let mut wait = Command::new("kubectl");
+        wait.arg("--kubeconfig").arg(kubeconfig).args(["-n", "maip-services", "wait", "deployment", "--all"]);
+        let output = wait.args(["--for=condition=Available", "--timeout=60s"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// The Python that has boto3.
+    pub fn python(&self) -> PathBuf {
+        let cache = std::env::var_os("MAIP_DR_LAB_CACHE").map(PathBuf::from);
+        let cache =
+            cache.or_else(|| Some(PathBuf::from(std::env::var_os("XDG_CACHE_HOME")?).join("maip-dr-lab")));
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/maip-dr-lab");
+        cache.unwrap_or_else(home).join("venv/bin/python")
     }
 
     /// East is gone as far as its users and its cluster can tell; its RDS API still answers.

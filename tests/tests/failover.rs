@@ -6,6 +6,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use maip_dr_core::net::NetProbe;
+use maip_dr_core::service::{ProbeService, RecordType};
 use maip_dr_tests::{EAST, Lab, Tool, WEST, finish};
 use serde_json::{Value, json};
 
@@ -174,11 +176,12 @@ fn common_error_dns_not_propagating() {
     LAB.east_half_dead();
     // A resolver that has just answered the old address, and keeps it.
     let tool = Tool::on(&LAB).with_topology(|t| t.replace(&LAB.at.dns, &LAB.at.resolver));
-    let warm = LAB.at.resolver.rsplit(':').next().unwrap().to_owned();
-    let _ = Command::new("dig").args(["@127.0.0.1", "-p", &warm, "api.maip.example.com"]).output();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = NetProbe.dns("api.maip.example.com", RecordType::A, Some(LAB.at.resolver.clone()));
+    assert_eq!(runtime.block_on(asked).unwrap().addresses.len(), 1);
     let answer =
         tool.run(&["-v", "failover", "--to", "us-west-2", "--yes", "--accept-unverified-down"]).expect(0);
-    let _ = answer;
+    let _ = answer.says("DNS not propagated yet").says("still answers 127.0.0.2");
     serves_from_the_west();
 }
 

@@ -38,7 +38,10 @@ impl Reach {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(aws_config::Region::new(region.as_str().to_owned()))
             .timeout_config(patience(READ_ATTEMPT, READ))
-            .retry_config(RetryConfig::standard().with_max_attempts(2));
+            // Asked once more at once: the usual pause of up to a second is a tenth of the verdict's time.
+            .retry_config(
+                RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(100)),
+            );
         if let Some(profile) = &access.profile {
             loader = loader.profile_name(profile);
         }

@@ -203,7 +203,14 @@ impl Attempt {
             if self.cx.now() >= deadline {
                 let limit = Span(Duration::from_secs_f64(self.planned.deadline_s));
                 let error = last.unwrap_or_else(|| Error::unavailable("nothing was seen to happen"));
-                return Err(Stop::Failed(error.context(format!("not done within {limit}"))));
+                let kind = &self.planned.kind;
+                let hint = error.hint.clone().unwrap_or_else(|| {
+                    format!(
+                        "mend what it names; `timeouts: {{ {kind}: ... }}` in the topology gives it longer"
+                    )
+                });
+                let what = format!("{} is not done within {limit}", self.planned.id);
+                return Err(Stop::Failed(error.context(what).hint(hint)));
             }
         }
     }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::clock::seconds_between;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RegionId;
 use crate::service::{AliasTarget, ChangeAction, ChangeStatus, RecordChange, RecordSet, RecordType, Routing};
@@ -338,6 +339,13 @@ impl Step for Switch {
     }
     fn timing(&self) -> Timing {
         Timing { settle: Duration::from_secs(15), ..Timing::secs(45, 10 * 60) }
+    }
+
+    async fn wait(&self, cx: &StepCtx) {
+        // Often at first, then once a second: Route 53 allows an account five requests a second.
+        // <https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/DNSLimitations.html#limits-api-requests>
+        let waited = cx.started.as_ref().map_or(0.0, |started| seconds_between(started.at, cx.now()));
+        cx.clock().sleep(Duration::from_secs_f64((waited / 4.0).clamp(0.25, 1.0))).await;
     }
 
     async fn observe(&self, cx: &StepCtx) -> Result<Observed> {
