@@ -1,6 +1,6 @@
 # `make test` is the whole proof; CI runs the same. Everything else is a part of it, or longer.
 
-.PHONY: test lint unit lab-test behaviour bench soak release-check prepare clean-lab
+.PHONY: test prepare lint unit lab-test behaviour bench release-check
 
 export CARGO_TERM_COLOR ?= never
 LAB_CACHE := $(or $(MAIP_DR_LAB_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/maip-dr-lab)
@@ -18,7 +18,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features --quiet
 	scripts/deny.sh
 
-# Pure state, mocks, wire-level tests, the simulated world.
+# Pure state, mocks, wire-level tests, the simulated world, the command in it.
 unit:
 	cargo build --workspace --all-features
 	cargo test --workspace --all-features --exclude maip-dr-tests
@@ -27,14 +27,16 @@ unit:
 lab-test:
 	cd lab && "$(LAB_CACHE)/venv/bin/python" -m pytest -q tests
 
-# The built binary and the real adapters against the lab.
+# The built command and the real adapters against the lab. Always the whole workspace, so that the SDKs are built once.
 behaviour:
-	cargo test -p maip-dr-tests --all-features -- --test-threads=1
+	cargo build --workspace --all-features
+	cargo test --workspace --all-features --test contract --test failover --test misuse -- --test-threads=1
 
+# The promised figures, each beside its baseline.
 bench:
 	scripts/prepare.sh
-	cargo build --release -p maip-dr-cli
-	cargo run --release -p maip-dr-tests --bin bench
+	cargo build --release --workspace --all-features
+	cargo run --release --all-features --bin bench
 
 # What only a release build can show: size, start, memory.
 release-check:

@@ -157,12 +157,11 @@ fn common_error_replica_already_promoted() {
 
 fn promote_by_hand() {
     let endpoint = &LAB.at.regions[WEST].endpoint;
-    let status = Command::new("aws")
-        .args(["rds", "promote-read-replica", "--db-instance-identifier", "maip-prod-postgres-replica"])
-        .args(["--region", WEST, "--endpoint-url", endpoint])
-        .envs(&LAB.at.env)
-        .output()
-        .unwrap();
+    let script = format!(
+        "import boto3; boto3.client('rds', region_name='{WEST}', endpoint_url='{endpoint}')\
+         .promote_read_replica(DBInstanceIdentifier='maip-prod-postgres-replica')"
+    );
+    let status = Command::new(LAB.python()).args(["-c", &script]).envs(&LAB.at.env).output().unwrap();
     assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stderr));
     let until = std::time::Instant::now() + Duration::from_secs(30);
     while LAB.state()["regions"][WEST]["databases"]["maip-prod-postgres-replica"]["source"] != Value::Null {
@@ -172,7 +171,7 @@ fn promote_by_hand() {
 
 #[test]
 fn common_error_dns_not_propagating() {
-    LAB.reset(json!({ "resolver_min_ttl_s": 4 }));
+    LAB.reset(json!({ "resolver_min_ttl_s": 10 }));
     LAB.east_half_dead();
     // A resolver that has just answered the old address, and keeps it.
     let tool = Tool::on(&LAB).with_topology(|t| t.replace(&LAB.at.dns, &LAB.at.resolver));

@@ -117,13 +117,11 @@ impl Step for VerifyDns {
                         Ok(answer) if answer.addresses.iter().any(|a| expected.contains(a)) => (server, None),
                         Ok(answer) => {
                             let shown: Vec<String> = answer.addresses.iter().map(IpAddr::to_string).collect();
-                            (
-                                server,
-                                Some(format!(
-                                    "answers {}",
-                                    if shown.is_empty() { "nothing".into() } else { shown.join(" ") }
-                                )),
-                            )
+                            let said = match shown.as_slice() {
+                                [] => "answers nothing".to_owned(),
+                                some => format!("still answers {} for {} s", some.join(" "), answer.ttl_s),
+                            };
+                            (server, Some(said))
                         }
                         Err(e) => (server, Some(e.one_line())),
                     }
@@ -145,7 +143,7 @@ impl Step for VerifyDns {
             })));
         }
         Ok(Observed::Underway(format!(
-            "{} of {} name servers agree; {}",
+            "DNS not propagated yet: {} of {} name servers agree; {}",
             agreed.len(),
             authorities.len(),
             behind.join(", ")
