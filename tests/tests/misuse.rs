@@ -26,6 +26,24 @@ fn no_credentials() {
 }
 
 #[test]
+fn a_profile_that_is_not_there_is_not_replaced_by_what_the_environment_holds() {
+    LAB.reset(json!({}));
+    let tool = Tool::on(&LAB).with_topology(|t| {
+        t.replace("    account: '123456789012'", "    account: '123456789012'\n    profile: no-such-profile")
+    });
+    let _ = tool.run(&FAILOVER).expect(4).says("no-such-profile").says("hint:");
+    nothing_changed();
+}
+
+#[test]
+fn a_wrong_key() {
+    LAB.reset(json!({}));
+    let tool = Tool::on(&LAB).env("AWS_ACCESS_KEY_ID", "AKIAWRONGWRONGWRONG0");
+    let _ = tool.run(&FAILOVER).expect(4).says("InvalidClientTokenId").says("hint:");
+    nothing_changed();
+}
+
+#[test]
 fn another_account() {
     LAB.reset(json!({}));
     let tool = Tool::on(&LAB).with_topology(|t| t.replace("123456789012", "999999999999"));

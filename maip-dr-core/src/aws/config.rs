@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
@@ -43,7 +45,13 @@ impl Reach {
                 RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(100)),
             );
         if let Some(profile) = &access.profile {
-            loader = loader.profile_name(profile);
+            // Named, it is what is used: keys that happen to be in the environment may be another account's.
+            let region = aws_config::Region::new(region.as_str().to_owned());
+            let named = ProfileFileCredentialsProvider::builder()
+                .configure(&ProviderConfig::without_region().with_region(Some(region)))
+                .profile_name(profile)
+                .build();
+            loader = loader.profile_name(profile).credentials_provider(named);
         }
         if let Some(url) = &access.endpoint_url {
             loader = loader.endpoint_url(url);
