@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 }
 
 /// What every command understands.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// The topology file [default: ./maip-dr.yaml, then $MAIP_DR_CONFIG]
     #[arg(long, global = true, value_name = "FILE")]
@@ -69,7 +69,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 pub(crate) enum Output {
     /// For people
     Text,
-    /// For programs: one JSON object a line
+    /// For programs: JSON; a run writes one object a line
     Json,
 }
 
@@ -94,7 +94,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         way: Way,
         /// Look at every step, change nothing
-        #[arg(long, conflicts_with = "from_plan")]
+        #[arg(long)]
         dry_run: bool,
         /// Run this plan, if the world is still as it was when it was made
         #[arg(long, value_name = "FILE")]
@@ -109,6 +109,9 @@ pub(crate) enum Command {
         /// Look at every step, change nothing
         #[arg(long)]
         dry_run: bool,
+        /// When the application failed, such as 2026-11-23T03:05:00Z: the loss of data is counted up to then
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        impact_at: Option<Timestamp>,
         #[command(flatten)]
         consent: Consent,
     },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use maip_dr_core::engine::{Answer, Decider, Question};
 use maip_dr_core::render;
+use tokio::sync::Mutex;
 
 use crate::output::{paint_err, say};
 use crate::progress::Progress;
@@ -15,13 +16,24 @@ pub(crate) fn somebody() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks on the terminal.
-pub(crate) struct Terminal(pub(crate) Arc<Progress>);
+/// Asks on the terminal, one question after the other: an answer belongs to the question above it.
+pub(crate) struct Terminal {
+    progress: Arc<Progress>,
+    turn: Mutex<()>,
+}
+
+impl Terminal {
+    /// `progress` makes room for the questions.
+    pub(crate) fn new(progress: Arc<Progress>) -> Self {
+        Self { progress, turn: Mutex::default() }
+    }
+}
 
 #[async_trait]
 impl Decider for Terminal {
     async fn ask(&self, question: Question) -> Answer {
-        self.0.hide();
+        let _turn = self.turn.lock().await;
+        self.progress.hide();
         say(&words(&question));
         // A thread of its own, so that Ctrl-C and what else is going on are not kept waiting.
         let line = tokio::task::spawn_blocking(|| {
@@ -29,7 +41,7 @@ impl Decider for Terminal {
             io::stdin().read_line(&mut line).map(|read| (read, line))
         })
         .await;
-        self.0.show();
+        self.progress.show();
         match line {
             Ok(Ok((read, line))) if read > 0 => answer(&question, line.trim()),
             _ => Answer::Nobody,

@@ -4,11 +4,13 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use maip_dr_core::api::{Client, Place};
+use maip_dr_core::engine::state::RunState;
 use maip_dr_core::journal::Who;
 use maip_dr_core::topology::{self, Topology};
 use maip_dr_core::{Error, Result};
 
 use crate::args::{Global, Output, Speed};
+use crate::output::say;
 
 const DEFAULT_FILE: &str = "maip-dr.yaml";
 
@@ -24,6 +26,31 @@ impl Session {
         let topology = topology(&global)?;
         let client = Client::new(state_dir()?, topology, place(&global)?, who());
         Ok(Self { global, client })
+    }
+
+    /// The same for a run that is there: it goes on in the world it began in.
+    ///
+    /// # Errors
+    /// `Refused` for a real run where the sandbox was asked for.
+    pub(crate) fn of(&self, run: &RunState) -> Result<Self> {
+        let sandbox = run.start.world == "sandbox";
+        if self.global.sandbox && !sandbox {
+            return Err(Error::refused(format!("run {} is a real one, not one of the sandbox", run.run))
+                .hint(
+                    "leave out --sandbox if you mean it; `maip-dr runs` lists the runs with their worlds",
+                ));
+        }
+        let global = Global { sandbox, ..self.global.clone() };
+        let topology = self.client.topology().ok().map(|topology| (**topology).clone());
+        let client = Client::new(state_dir()?, topology, place(&global)?, who());
+        Ok(Self { global, client })
+    }
+
+    /// Says so where nothing is real.
+    pub(crate) fn announce(&self) {
+        if self.global.sandbox && !self.json() {
+            say("SANDBOX: two simulated Regions; nothing real is read or changed\n");
+        }
     }
 
     pub(crate) fn json(&self) -> bool {

@@ -191,8 +191,25 @@ impl Client {
         if let Some(journals) = &self.journals {
             return journals.clone();
         }
-        let folder = self.topology.as_ref().and_then(|t| t.journal.file.clone());
-        Arc::new(FileJournals::new(folder.unwrap_or_else(|| self.state.join("runs"))))
+        Arc::new(FileJournals::new(self.runs_folder()))
+    }
+
+    fn runs_folder(&self) -> PathBuf {
+        let named = self.topology.as_ref().and_then(|t| t.journal.file.clone());
+        named.unwrap_or_else(|| self.state.join("runs"))
+    }
+
+    /// Every run in the order in which they were begun on this machine. Their ids do not tell: runs of one minute
+    /// differ by chance only, and the sandbox's time is not this machine's.
+    async fn in_order(&self) -> Result<Vec<RunId>> {
+        let mut runs = self.journals().runs().await?;
+        if self.journals.is_none() {
+            let folder = self.runs_folder();
+            let made =
+                |run: &RunId| std::fs::metadata(folder.join(run.as_str())).and_then(|m| m.modified()).ok();
+            runs.sort_by_cached_key(made);
+        }
+        Ok(runs)
     }
 
     /// The file of the kept sandbox of `application`.
@@ -524,7 +541,7 @@ impl Client {
     /// # Errors
     /// `NotFound`, `Invalid` when several begin so.
     pub async fn find(&self, name: &str) -> Result<RunId> {
-        let runs = self.journals().runs().await?;
+        let runs = self.in_order().await?;
         if name == "last" {
             return runs.last().cloned().ok_or_else(|| {
                 Error::not_found("there is no run yet")
@@ -550,7 +567,7 @@ impl Client {
     pub async fn runs(&self) -> Result<Vec<RunRow>> {
         let journals = self.journals();
         let mut rows = Vec::new();
-        for run in journals.runs().await? {
+        for run in self.in_order().await? {
             rows.push(match journals.read(&run).await.and_then(|records| RunState::fold(&records)) {
                 Ok(state) => RunRow {
                     driven: self.is_driven(&run),
@@ -587,12 +604,7 @@ impl Client {
 
     /// Whether a live process on this machine drives `run`.
     pub fn is_driven(&self, run: &RunId) -> bool {
-        let folder = self
-            .topology
-            .as_ref()
-            .and_then(|t| t.journal.file.clone())
-            .unwrap_or_else(|| self.state.join("runs"));
-        let path = folder.join(run.as_str()).join("journal.jsonl");
+        let path = self.runs_folder().join(run.as_str()).join("journal.jsonl");
         File::open(path).is_ok_and(|file| file.try_lock_shared().is_err())
     }
 

@@ -1,5 +1,6 @@
 //! What people read: plans, checks, runs and reports as text. Pure functions of what they show.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
@@ -175,15 +176,31 @@ fn short_json(value: &Value) -> String {
     }
 }
 
-/// The facts that differ between two plans: `name: was -> is`.
+/// The facts that differ between two plans: `name: was -> is`. Who asks is none of them: a session's name differs
+/// every time, and another account is refused anyway.
 pub fn drift(was: &Plan, is: &Plan) -> Vec<String> {
-    let names: std::collections::BTreeSet<&String> = was.assumes.keys().chain(is.assumes.keys()).collect();
-    let shown = |plan: &Plan, name: &str| plan.assumes.get(name).map_or("nothing".to_owned(), short_json);
+    let names: BTreeSet<&String> = was.assumes.keys().chain(is.assumes.keys()).collect();
     names
         .into_iter()
-        .filter(|name| was.assumes.get(*name) != is.assumes.get(*name))
-        .map(|name| format!("{name}: {} -> {}", shown(was, name), shown(is, name)))
+        .filter(|name| *name != "caller")
+        .flat_map(|name| differences(name, was.assumes.get(name), is.assumes.get(name)))
         .collect()
+}
+
+/// Where two values differ, as deep as both are objects.
+fn differences(name: &str, was: Option<&Value>, is: Option<&Value>) -> Vec<String> {
+    if was == is {
+        return Vec::new();
+    }
+    if let (Some(Value::Object(was)), Some(Value::Object(is))) = (was, is) {
+        let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        return keys
+            .into_iter()
+            .flat_map(|key| differences(&format!("{name}.{key}"), was.get(key), is.get(key)))
+            .collect();
+    }
+    let shown = |value: Option<&Value>| value.map_or("nothing".to_owned(), short_json);
+    vec![format!("{name}: {} -> {}", shown(was), shown(is))]
 }
 
 /// Rows of columns, each as wide as its widest cell.
@@ -364,7 +381,7 @@ pub fn risk(risk: &Risk) -> String {
 /// What a person should know before the one question.
 pub fn question(state: &RunState) -> String {
     let plan = state.plan();
-    let mut text = String::new();
+    let mut text = format!("in {}\n", place(&state.start.world));
     if let Some(caller) = &state.start.caller {
         let _ = writeln!(text, "account {}, as {}", caller.account, caller.arn);
     } else {
@@ -399,7 +416,28 @@ pub fn by_hand(state: &RunState) -> String {
             let _ = writeln!(text, "  {command}");
         }
     }
-    if text.is_empty() { text } else { format!("What is left, by hand:\n{text}") }
+    let beware = match state.start.world.as_str() {
+        "sandbox" => " (this run is in the sandbox, but these commands would change the REAL Regions)",
+        _ => "",
+    };
+    if text.is_empty() { text } else { format!("What is left, by hand{beware}:\n{text}") }
+}
+
+/// What a run that is held waits for, what the risk is, what to type, and the same by hand.
+pub fn held(state: &RunState) -> String {
+    let Some((reason, needs)) = &state.held else { return String::new() };
+    let mut text = format!("held: {reason}\n");
+    if let Some(needed) = needs {
+        let _ = writeln!(text, "{}", risk(needed));
+    }
+    let hint = state.steps.values().find_map(|step| match &step.phase {
+        Phase::Failed(error) if error.one_line() == *reason => error.hint.as_ref(),
+        _ => None,
+    });
+    if let Some(hint) = hint {
+        let _ = writeln!(text, "hint: {hint}");
+    }
+    text + &choices(state) + &by_hand(state)
 }
 
 /// How a run stands, in plain words.
@@ -704,6 +742,21 @@ mod tests {
         ] {
             assert_eq!(seconds(given), said);
         }
+    }
+
+    #[test]
+    fn drift_names_what_differs_and_not_who_asks() {
+        let plan = |caller: &str, desired: u32| {
+            let mut plan = Plan::of("failover", None, None, Vec::new());
+            plan.assumes.insert("caller".into(), caller.into());
+            plan.assumes.insert("group".into(), serde_json::json!({ "min": 1, "desired": desired }));
+            plan
+        };
+        assert!(drift(&plan("a", 2), &plan("b", 2)).is_empty());
+        assert_eq!(drift(&plan("a", 2), &plan("a", 8)), ["group.desired: 2 -> 8"]);
+        let mut bare = plan("a", 2);
+        bare.assumes.remove("group");
+        assert_eq!(drift(&bare, &plan("a", 2)), [r#"group: nothing -> {"desired":2,"min":1}"#]);
     }
 
     #[test]

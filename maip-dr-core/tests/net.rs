@@ -283,7 +283,8 @@ async fn names_are_looked_up_at_the_resolvers_that_are_given() {
     let asked = HttpQuestion { resolvers: vec![server.clone()], ..question(url, None) };
     assert_eq!(NetProbe.http(&asked).await.unwrap().status, 200);
     assert!(seen.recv().await.unwrap().contains(&format!("api.maip.example.com:{}", at.port())));
-    assert_eq!(NetProbe.authorities("maip.example.com", &[server.clone()]).await.unwrap(), [server]);
+    let servers = [server];
+    assert_eq!(NetProbe.authorities("maip.example.com", &servers).await.unwrap(), servers);
 }
 
 fn notice() -> Notice {

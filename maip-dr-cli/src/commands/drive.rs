@@ -1,52 +1,73 @@
 //! Commands that drive a run.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use maip_dr_core::api::{Hooks, Run, RunOptions};
 use maip_dr_core::engine::state::RunState;
-use maip_dr_core::engine::{Decider, Driven, Pause, Refuse};
-use maip_dr_core::journal::Outcome;
-use maip_dr_core::plan::{GATE, Plan};
+use maip_dr_core::engine::{Decider, Driven, Pause, Refuse, Update};
+use maip_dr_core::journal::{Outcome, Record};
+use maip_dr_core::plan::Plan;
 use maip_dr_core::procedure::PlanRequest;
 use maip_dr_core::report::Report;
-use maip_dr_core::{Error, Result, render};
-use tokio::signal::unix::{SignalKind, signal};
+use maip_dr_core::{Error, ErrorKind, Result, RunId, render};
 
 use crate::ask::{self, Terminal};
-use crate::output::{INTERRUPTED, code_of, code_of_outcome, out, out_json, paint_err, paint_out, say};
-use crate::progress::{Progress, listed};
+use crate::output::{INTERRUPTED, code_of, code_of_outcome, out, out_json, paint_out, say, say_error};
+use crate::progress::Progress;
 use crate::session::{Session, read};
+use crate::signals;
 
 /// Where a run's plan comes from.
 pub(super) enum Source {
     /// Made now, by a built-in procedure.
     Procedure(&'static str, PlanRequest),
-    /// Made before: refused when the world has changed since.
-    Plan(PathBuf),
+    /// Made before, by this procedure: refused when the world has changed since.
+    Plan(&'static str, PlanRequest, PathBuf),
     /// A procedure of the user's own, or a plan.
     File(PathBuf),
 }
 
 async fn plan_of(session: &Session, source: &Source) -> Result<Plan> {
+    let from_file = |file: &PathBuf| session.client.plan_from(&read(file)?, &file.display().to_string());
     match source {
         Source::Procedure(name, request) => session.client.plan(name, request).await,
-        Source::File(file) => session.client.plan_from(&read(file)?, &file.display().to_string()),
-        Source::Plan(file) => {
-            let plan = session.client.plan_from(&read(file)?, &file.display().to_string())?;
-            let request = PlanRequest { to: plan.to.clone(), from: plan.from.clone(), impact_at: None };
-            let now = session.client.plan(&plan.procedure, &request).await?;
+        Source::File(file) => from_file(file),
+        Source::Plan(name, asked, file) => {
+            let plan = from_file(file)?;
+            must_be(&plan, name, asked)?;
+            let request =
+                PlanRequest { to: plan.to.clone(), from: plan.from.clone(), impact_at: asked.impact_at };
+            let now = session.client.plan(name, &request).await?;
             let drift = render::drift(&plan, &now);
             if !drift.is_empty() {
                 return Err(Error::conflict(format!(
                     "the world is no longer as it was when the plan was made: {}",
-                    listed(&drift)
+                    drift.join("; ")
                 ))
                 .hint("make the plan again, read it, and run that"));
             }
             Ok(plan)
         }
     }
+}
+
+/// Refuses a plan that is another one than was typed.
+fn must_be(plan: &Plan, procedure: &str, asked: &PlanRequest) -> Result<()> {
+    let other = |what: &str, in_file: &str, typed: &str| {
+        Error::invalid(format!("the plan is {what} {in_file}, not {typed}"))
+            .hint("name another plan, or leave it out")
+    };
+    if plan.procedure != procedure {
+        return Err(other("a", &plan.procedure, procedure));
+    }
+    for (what, in_file, typed) in [("to", &plan.to, &asked.to), ("from", &plan.from, &asked.from)] {
+        if let Some(typed) = typed.as_ref().filter(|typed| in_file.as_ref() != Some(typed)) {
+            let in_file = in_file.as_ref().map_or("nowhere", |region| region.as_str());
+            return Err(other(what, in_file, typed.as_str()));
+        }
+    }
+    Ok(())
 }
 
 /// Begins a run and drives it.
@@ -60,134 +81,111 @@ pub(super) async fn start(
         return Err(Error::refused("there is no terminal to ask on, and --yes was not given; nothing was started")
             .hint("`--yes` answers the one question before the first irreversible step; `--dry-run` changes nothing"));
     }
+    session.announce();
     let plan = plan_of(session, &source).await?;
     if dry_run {
         return self::dry_run(session, &plan, &options).await;
     }
     if !session.json() {
         out(&render::plan_short(&plan, paint_out()));
-        say(&format!("{}\n", session.client.journals().describe()));
+        say(&format!("the run is recorded {}\n", session.client.journals().describe()));
     }
-    debug_assert!(plan.steps.iter().any(|s| s.kind == GATE) || !plan.steps.iter().any(|s| s.mutates()));
-    let (progress, hooks) = hooks(session, &plan);
-    let pause = hooks.pause.clone();
+    let (progress, hooks) = hooks(session, &plan)?;
     let run = session.client.start(plan, options, hooks).await?;
-    drive(session, run, &progress, pause).await
+    drive(session, run, &progress).await
 }
 
 async fn dry_run(session: &Session, plan: &Plan, options: &RunOptions) -> Result<u8> {
     let steps = session.client.dry_run(plan, options).await?;
     if session.json() {
-        steps.iter().for_each(out_json);
+        out_json(&steps);
     } else {
         out(&render::plan_short(plan, paint_out()));
         out(&render::dry_run(&steps));
     }
     let fails = steps.iter().any(|s| s.finding == "would_fail");
-    let held = steps.iter().any(|s| s.finding == "would_be_held");
-    Ok(match (fails, held) {
-        (true, _) => code_of(maip_dr_core::ErrorKind::Refused),
-        (false, true) => code_of_outcome(Outcome::Held),
-        (false, false) => 0,
-    })
+    Ok(if fails { code_of(ErrorKind::Refused) } else { 0 })
 }
 
 /// Takes a run up again and drives it.
 pub(super) async fn resume(session: &Session, run: &str, options: RunOptions) -> Result<u8> {
     let (state, _) = session.client.status(run).await?;
-    let (progress, hooks) = hooks(session, state.plan());
-    let pause = hooks.pause.clone();
+    let session = &session.of(&state)?;
+    session.announce();
+    let (progress, hooks) = hooks(session, state.plan())?;
     let run = session.client.resume(state.run.as_str(), options, hooks).await?;
-    drive(session, run, &progress, pause).await
+    drive(session, run, &progress).await
 }
 
-fn hooks(session: &Session, plan: &Plan) -> (Arc<Progress>, Hooks) {
-    let progress = Arc::new(Progress::new(session.json(), session.global.verbose, plan, session.pace()));
+fn hooks(session: &Session, plan: &Plan) -> Result<(Arc<Progress>, Hooks)> {
+    let progress = Arc::new(Progress::new(session, plan));
     let decider: Arc<dyn Decider> =
-        if ask::somebody() { Arc::new(Terminal(progress.clone())) } else { Arc::new(Refuse) };
+        if ask::somebody() { Arc::new(Terminal::new(progress.clone())) } else { Arc::new(Refuse) };
+    let (pause, run) = (Pause::default(), Arc::new(OnceLock::new()));
+    signals::heed(pause.clone(), run.clone())?;
     let shown = progress.clone();
-    let sink = Arc::new(move |update| shown.update(&update));
-    (progress, Hooks { sink, decider, pause: Pause::default() })
+    let sink = Arc::new(move |update| {
+        if let Update::Recorded(record) = &update {
+            run.get_or_init(|| record.run.clone());
+        }
+        shown.update(&update);
+    });
+    Ok((progress, Hooks { sink, decider, pause }))
 }
 
-async fn drive(session: &Session, run: Run, progress: &Progress, pause: Pause) -> Result<u8> {
+async fn drive(session: &Session, run: Run, progress: &Progress) -> Result<u8> {
     let id = run.id.clone();
-    tokio::spawn(interrupt(pause, id.to_string()));
     let driven = run.drive().await;
     progress.finish();
+    let driven = match driven {
+        Ok(driven) => driven,
+        Err(error) => return Ok(broke_off(session, &id, error)),
+    };
     let (state, records) = session.client.status(id.as_str()).await?;
-    let driven = driven.map_err(|e| {
-        e.hint(format!("mend it, then `maip-dr resume {id}`: what was recorded is safe"))
-            .context(format!("run {id} stopped because its journal cannot be written"))
-    })?;
     match driven {
         Driven::Paused => {
-            say(&format!("paused; nothing more is called. Go on with: maip-dr resume {id}\n"));
+            say(&format!("paused; nothing more is called; {}\n", signals::resume(&id)));
             Ok(INTERRUPTED)
         }
         Driven::Outcome(Outcome::Held) => {
-            say(&held(&state));
+            say(&render::held(&state));
             Ok(code_of_outcome(Outcome::Held))
         }
-        Driven::Outcome(outcome) => {
-            if !session.json() {
-                out(&render::ending(&Report::of(&records)?, paint_out()));
-            }
-            if let Some(Some(error)) = state.ended.as_ref().map(|(_, error)| error) {
-                crate::output::say_error(error, session.json());
-            }
-            Ok(code_of_end(&state, outcome))
-        }
+        Driven::Outcome(outcome) => ended(session, &state, &records, outcome),
     }
 }
 
-fn held(state: &RunState) -> String {
-    let mut text = String::new();
-    if let Some((reason, needs)) = &state.held {
-        text.push_str(&format!("held: {reason}\n"));
-        if let Some(needed) = needs {
-            text.push_str(&format!("{}\n", render::risk(needed)));
-        }
-    }
-    let hint = state.steps.values().find_map(|s| match &s.phase {
-        maip_dr_core::engine::state::Phase::Failed(error) => error.hint.clone(),
-        _ => None,
-    });
-    if let Some(hint) = hint {
-        text.push_str(&format!("hint: {hint}\n"));
-    }
-    let _ = paint_err();
-    text + &render::choices(state) + &render::by_hand(state)
-}
-
-/// A run that ended before it changed anything is told by its cause: nothing was rolled back.
-fn code_of_end(state: &RunState, outcome: Outcome) -> u8 {
-    let touched = state.plan().steps.iter().any(|s| !s.best_effort && state.steps[&s.id].called.is_some());
-    match (&state.ended, outcome) {
-        (Some((_, Some(error))), Outcome::RolledBack) if !touched => code_of(error.kind),
-        _ => code_of_outcome(outcome),
-    }
-}
-
-/// The first Ctrl-C (or SIGTERM) pauses the run, the second ends the process.
-async fn interrupt(pause: Pause, run: String) {
-    let (Ok(mut interrupted), Ok(mut terminated)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
+/// What cannot be recorded is not done: the run is stuck where it is.
+fn broke_off(session: &Session, id: &RunId, error: Error) -> u8 {
+    let code = match error.kind {
+        ErrorKind::Fenced | ErrorKind::Corrupt | ErrorKind::Internal => code_of(error.kind),
+        _ => code_of_outcome(Outcome::Stuck),
     };
-    let mut times = 0;
-    loop {
-        tokio::select! {
-            _ = interrupted.recv() => {}
-            _ = terminated.recv() => {}
-        }
-        times += 1;
-        if times > 1 {
-            say(&format!("\nended at once. Go on with: maip-dr resume {run}\n"));
-            std::process::exit(i32::from(INTERRUPTED));
-        }
-        say("\npausing: waiting for the calls that are out; press Ctrl-C again to end at once\n");
-        pause.pause();
+    let mend = error.hint.clone().unwrap_or_else(|| "mend what is named".to_owned());
+    let error = error
+        .context(format!("run {id} broke off"))
+        .hint(format!("{mend}; what was recorded is safe, {}", signals::resume(id)));
+    say_error(&error, session.json());
+    code
+}
+
+fn ended(session: &Session, state: &RunState, records: &[Record], outcome: Outcome) -> Result<u8> {
+    let error = state.ended.as_ref().and_then(|(_, error)| error.as_ref());
+    // A run that ended before it changed anything is told by its cause: nothing was rolled back.
+    let refused = error.filter(|_| outcome == Outcome::RolledBack && !touched(state));
+    if !session.json() {
+        out(&match refused {
+            Some(_) => format!("nothing was changed; the whole story: maip-dr report {}\n", state.run),
+            None => render::ending(&Report::of(records)?, paint_out()),
+        });
     }
+    if let Some(error) = error {
+        say_error(error, session.json());
+    }
+    Ok(refused.map_or(code_of_outcome(outcome), |error| code_of(error.kind)))
+}
+
+/// Whether anything but a notice was changed.
+fn touched(state: &RunState) -> bool {
+    state.plan().steps.iter().any(|s| !s.best_effort && state.steps[&s.id].called.is_some())
 }

@@ -12,9 +12,10 @@ use crate::session::Session;
 const NOT_OK: u8 = 1;
 
 pub(super) async fn check(session: &Session, region: Option<RegionId>) -> Result<u8> {
+    session.announce();
     let rows = session.client.check(region.as_ref()).await?;
     if session.json() {
-        rows.iter().for_each(out_json);
+        out_json(&rows);
     } else {
         out(&render::check(&rows, paint_out()));
     }
@@ -22,6 +23,7 @@ pub(super) async fn check(session: &Session, region: Option<RegionId>) -> Result
 }
 
 pub(super) async fn plan(session: &Session, procedure: &str, request: &PlanRequest) -> Result<u8> {
+    session.announce();
     let plan = session.client.plan(procedure, request).await?;
     if session.json() {
         out_json(&plan);

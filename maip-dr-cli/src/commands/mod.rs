@@ -15,7 +15,7 @@ use maip_dr_core::journal::Choice;
 use maip_dr_core::procedure::PlanRequest;
 use maip_dr_core::{Error, Result, StepId};
 
-use crate::args::{Cli, Command, Decision, Way};
+use crate::args::{Cli, Command, Decision, Global, Way};
 use crate::session::Session;
 
 /// Runs what was typed.
@@ -28,11 +28,19 @@ pub(crate) fn run(cli: Cli) -> Result<u8> {
         Command::Completions { shell } => return Ok(reference::completions(*shell)),
         _ => {}
     }
-    let session = Session::new(cli.global)?;
+    #[cfg(feature = "sim")]
+    let simulated = matches!(cli.command, Command::Sandbox { .. });
+    #[cfg(not(feature = "sim"))]
+    let simulated = false;
+    let session = Session::new(Global { sandbox: cli.global.sandbox || simulated, ..cli.global })?;
     block_on(dispatch(&session, cli.command))?
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+/// Runs `work` to its end on this thread.
+///
+/// # Errors
+/// `Internal` when there is no runtime.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -50,13 +58,13 @@ async fn dispatch(session: &Session, command: Command) -> Result<u8> {
         Command::Failover { way, dry_run, from_plan, consent } => {
             let options = consent.options(way.impact_at);
             let source = match from_plan {
-                Some(file) => drive::Source::Plan(file),
+                Some(file) => drive::Source::Plan("failover", request(&way), file),
                 None => drive::Source::Procedure("failover", request(&way)),
             };
             drive::start(session, source, options, dry_run).await
         }
-        Command::Run { file, dry_run, consent } => {
-            drive::start(session, drive::Source::File(file), consent.options(None), dry_run).await
+        Command::Run { file, dry_run, impact_at, consent } => {
+            drive::start(session, drive::Source::File(file), consent.options(impact_at), dry_run).await
         }
         Command::Runs => runs::list(session).await,
         Command::Status { run } => runs::status(session, &run).await,
@@ -74,7 +82,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<u8> {
         }
         Command::Report { run, format } => runs::report(session, &run, format).await,
         #[cfg(feature = "sim")]
-        Command::Sandbox { what } => sandbox::run(session, &what),
+        Command::Sandbox { what } => sandbox::run(session, &what).await,
         Command::Steps | Command::Explain { .. } | Command::Schema | Command::Completions { .. } => {
             Err(Error::internal("reference commands are answered before"))
         }

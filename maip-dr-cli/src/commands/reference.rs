@@ -10,14 +10,14 @@ use crate::output::{out, out_json};
 pub(super) fn steps(output: Output) -> u8 {
     let registry = steps::registry();
     let width = registry.kinds().map(|k| k.kind.len()).max().unwrap_or(0);
+    if output == Output::Json {
+        let rows: Vec<_> = registry.kinds().map(|k| json!({ "kind": k.kind, "about": k.about })).collect();
+        out_json(&rows);
+        return 0;
+    }
     for kind in registry.kinds() {
-        match output {
-            Output::Json => out_json(&json!({ "kind": kind.kind, "about": kind.about })),
-            Output::Text => {
-                let first = kind.about.split_inclusive(". ").next().unwrap_or(kind.about);
-                out(&format!("{:width$}  {}\n", kind.kind, first.trim()));
-            }
-        }
+        let first = kind.about.split_inclusive(". ").next().unwrap_or(kind.about);
+        out(&format!("{:width$}  {}\n", kind.kind, first.trim()));
     }
     0
 }
@@ -42,6 +42,9 @@ pub(super) fn explain(kind: &str, output: Output) -> Result<u8> {
     if properties.is_empty() {
         out("  none\n");
     }
+    out(
+        "\nIts calls, their Regions and the expected time depend on the topology: `maip-dr plan` shows them.\n",
+    );
     Ok(0)
 }
 

@@ -8,11 +8,12 @@ use maip_dr_core::{Result, StepId, render};
 use crate::args::Format;
 use crate::output::{code_of_outcome, out, out_json, paint_out, say};
 use crate::session::Session;
+use crate::signals::resume;
 
 pub(super) async fn list(session: &Session) -> Result<u8> {
     let rows = session.client.runs().await?;
     if session.json() {
-        rows.iter().for_each(out_json);
+        out_json(&rows);
     } else {
         out(&render::runs(&rows));
     }
@@ -37,13 +38,14 @@ pub(super) async fn decide(
     step: Option<&StepId>,
     why: Option<String>,
 ) -> Result<u8> {
-    session.client.decide(run, step, choice, why).await?;
-    let id = session.client.find(run).await?;
+    let (state, _) = session.client.status(run).await?;
+    let id = &state.run;
+    session.of(&state)?.client.decide(id.as_str(), step, choice, why).await?;
     if choice == Choice::Abandon {
         say(&format!("run {id} is given up as it stands; `maip-dr report {id}` says what that is\n"));
         return Ok(code_of_outcome(Outcome::Abandoned));
     }
-    say(&format!("recorded. Go on with: maip-dr resume {id}\n"));
+    say(&format!("recorded; {}\n", resume(id)));
     Ok(0)
 }
 
