@@ -80,7 +80,8 @@ impl Step for CheckStream {
                 "HEALING" | "MAINTENANCE" | "UPDATING" | "REBOOTING_BROKER" => {
                     ("DEGRADED", stream.state.clone())
                 }
-                _ => ("DOWN", stream.state.clone()),
+                "FAILED" | "DELETING" | "CREATING" => ("DOWN", stream.state.clone()),
+                other => ("UNKNOWN", format!("a state that is not known: {other}")),
             },
             Err(e) if e.kind == ErrorKind::NotFound => ("DOWN", e.one_line()),
             Err(e) => ("UNKNOWN", e.one_line()),
