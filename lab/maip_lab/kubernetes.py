@@ -225,7 +225,9 @@ class Cluster:
             child = _starter.submit(
                 subprocess.Popen,
                 # Not a preexec_fn, which is not safe in a process with threads.
-                ["setpriv", "--pdeathsig", "KILL", *map(str, command)],
+                # The signal is set only once the child runs: a parent that died before that is looked for.
+                ["setpriv", "--pdeathsig", "KILL", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+                + [str(word) for word in command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout or log,
                 stderr=log,

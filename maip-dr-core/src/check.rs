@@ -17,7 +17,7 @@ use crate::duration::Span;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RegionId;
 use crate::region::{Region, World};
-use crate::service::{HttpQuestion, Instance, NodeGroup, PodProblem, RecordType, Workload};
+use crate::service::{HttpQuestion, Instance, NodeGroup, PodProblem, RecordType, Stream, Workload};
 use crate::steps::Watermark;
 use crate::topology::{Cluster, ClusterIn, TableResource, Topology, Traffic, TrafficIn};
 
@@ -243,11 +243,7 @@ fn region_rows<'a>(
     for here in topology.streams.values().filter_map(|s| s.regions.get(id)) {
         let question = async move {
             let seen = region.streams().describe(&here.msk).await?;
-            let status = match seen.state.as_str() {
-                "ACTIVE" => CheckStatus::Ok,
-                "FAILED" | "DELETING" => CheckStatus::Down,
-                _ => CheckStatus::Degraded,
-            };
+            let status = stream_status(&seen);
             let found = Found::new(status, seen.state);
             Ok(if status == CheckStatus::Ok {
                 found
@@ -349,6 +345,17 @@ async fn cluster(region: &Arc<dyn Region>, name: &str, entry: &Cluster, here: &C
         Err(e) => Found::failed(&e),
     }));
     Ok(worst(parts))
+}
+
+/// What a stream's state means for whoever produces and consumes.
+/// <https://docs.aws.amazon.com/msk/latest/developerguide/msk-cluster-states.html>
+pub(crate) fn stream_status(stream: &Stream) -> CheckStatus {
+    match stream.state.as_str() {
+        "ACTIVE" => CheckStatus::Ok,
+        "HEALING" | "MAINTENANCE" | "UPDATING" | "REBOOTING_BROKER" => CheckStatus::Degraded,
+        "FAILED" | "DELETING" | "CREATING" => CheckStatus::Down,
+        _ => CheckStatus::Unknown,
+    }
 }
 
 fn node_group(group: &NodeGroup) -> Found {

@@ -289,3 +289,22 @@ fn check_tells_the_dead_from_the_living() {
     let silent = tool.run(&["check", "--region", EAST]).expect(1).says("UNKNOWN");
     assert!(silent.took < Duration::from_secs(12), "{:?}", silent.took);
 }
+
+#[test]
+fn people_are_told_and_nobody_who_cannot_be_told_stops_the_run() {
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    let tool = Tool::on(&LAB);
+    let told = tool.state.path().join("told.jsonl");
+    let target = format!(
+        "notify:\n- command: [sh, -c, \"cat >> {0}; echo >> {0}\"]\n- webhook: env:MAIP_DR_TEST_NO_SUCH_HOOK\n",
+        told.display()
+    );
+    let tool = tool.with_topology(|t| format!("{t}{target}"));
+    let done = tool.run(&GO).expect(0);
+    let said = std::fs::read_to_string(&told).unwrap();
+    let notices: Vec<Value> = said.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(notices[0]["text"].as_str().unwrap().contains("has started"), "{said}");
+    assert!(notices.last().unwrap()["text"].as_str().unwrap().contains("is done"), "{said}");
+    assert!(done.out.contains("MAIP_DR_TEST_NO_SUCH_HOOK"), "who was not told is in the record");
+}

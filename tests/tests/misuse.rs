@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use maip_dr_tests::{EAST, Lab, Tool, WEST};
+use maip_dr_tests::{Lab, Tool, WEST};
 use serde_json::json;
 
 static LAB: LazyLock<Lab> = LazyLock::new(|| Lab::start(&["--kubernetes"]));
@@ -118,17 +118,50 @@ fn a_corrupted_journal_is_told_with_its_line() {
 }
 
 #[test]
-fn a_disk_that_cannot_be_written() {
+fn a_folder_that_cannot_be_written() {
     LAB.reset(json!({}));
     LAB.east_half_dead();
-    let full = Tool::on(&LAB).env("MAIP_DR_STATE_DIR", "");
-    // /dev/full answers every write with "no space left"; as a folder it is simply not one.
-    let mut command = full.command(&FAILOVER);
-    command.env("MAIP_DR_STATE_DIR", "/proc/maip-dr");
-    let output = command.output().unwrap();
+    let output =
+        Tool::on(&LAB).command(&FAILOVER).env("MAIP_DR_STATE_DIR", "/proc/maip-dr").output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert!([3, 4, 5].contains(&output.status.code().unwrap()), "{text}");
-    assert!(text.contains("MAIP_DR_STATE_DIR") || text.contains("/proc/maip-dr"), "{text}");
+    assert!(text.contains("/proc/maip-dr"), "{text}");
     assert!(LAB.calls().iter().all(|c| c["mutating"] == false), "nothing is done that cannot be recorded");
-    let _ = EAST;
+}
+
+/// The journal's size in KiB once half of what follows its first record is written.
+fn half_of_a_journal(tool: &Tool) -> u64 {
+    let text = std::fs::read_to_string(journal_of(tool)).unwrap();
+    let first = text.lines().next().unwrap().len() as u64;
+    (first + (text.len() as u64 - first) / 2) / 1024
+}
+
+fn journal_of(tool: &Tool) -> std::path::PathBuf {
+    let run = std::fs::read_dir(tool.state.path().join("runs")).unwrap().next().unwrap().unwrap();
+    run.path().join("journal.jsonl")
+}
+
+#[test]
+fn a_disk_that_fills_up_half_way_stops_the_run_and_loses_nothing() {
+    const GO: [&str; 5] = ["failover", "--to", "us-west-2", "--yes", "--accept-unverified-down"];
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    let whole = Tool::on(&LAB);
+    let _ = whole.run(&GO).expect(0);
+    let room = half_of_a_journal(&whole);
+    LAB.reset(json!({}));
+    LAB.east_half_dead();
+    // No file may grow beyond `room`: what a full disk answers, without filling one.
+    let tool = Tool::on(&LAB);
+    let plain = tool.command(&GO);
+    let mut limited = std::process::Command::new("bash");
+    limited.args(["-c", &format!("trap '' XFSZ; ulimit -f {room}; exec \"$@\""), "bash"]);
+    limited.arg(plain.get_program()).args(plain.get_args()).current_dir(tool.state.path());
+    limited.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let output = limited.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(22), "{text}");
+    assert!(text.contains("journal.jsonl") && text.contains("maip-dr resume"), "{text}");
+    let _ = tool.run(&["resume", "last", "--accept-unverified-down"]).expect(0);
+    assert_eq!(LAB.performed("PromoteReadReplica"), 1);
 }

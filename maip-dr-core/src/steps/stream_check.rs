@@ -3,6 +3,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::check::{CheckStatus, stream_status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::RegionId;
 use crate::step::{ApiCall, Observed, Plane, Step, StepCtx, StepKind, Timing, Undo};
@@ -75,19 +76,12 @@ impl Step for CheckStream {
     async fn observe(&self, cx: &StepCtx) -> Result<Observed> {
         let seen = cx.region(&self.params.region)?.streams().describe(&self.name).await;
         let (status, why) = match &seen {
-            Ok(stream) => match stream.state.as_str() {
-                "ACTIVE" => ("OK", stream.state.clone()),
-                "HEALING" | "MAINTENANCE" | "UPDATING" | "REBOOTING_BROKER" => {
-                    ("DEGRADED", stream.state.clone())
-                }
-                "FAILED" | "DELETING" | "CREATING" => ("DOWN", stream.state.clone()),
-                other => ("UNKNOWN", format!("a state that is not known: {other}")),
-            },
-            Err(e) if e.kind == ErrorKind::NotFound => ("DOWN", e.one_line()),
-            Err(e) => ("UNKNOWN", e.one_line()),
+            Ok(stream) => (stream_status(stream), stream.state.clone()),
+            Err(e) if e.kind == ErrorKind::NotFound => (CheckStatus::Down, e.one_line()),
+            Err(e) => (CheckStatus::Unknown, e.one_line()),
         };
         let detail = format!("{status}: {why}");
-        if self.required && status != "OK" {
+        if self.required && status != CheckStatus::Ok {
             return Ok(Observed::Failed(
                 Error::unavailable(format!("the required stream {} is {status}", self.name))
                     .caused_by(why)
