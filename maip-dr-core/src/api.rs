@@ -20,8 +20,9 @@ use crate::journal::{
 use crate::plan::{Plan, ancestors};
 use crate::procedure::PlanRequest;
 use crate::region::World;
+use crate::service::Caller;
 use crate::step::{Observed, Registry, StepCtx};
-use crate::survey::Survey;
+use crate::survey::{Survey, check_account};
 use crate::topology::Topology;
 
 /// Which world a client works on.
@@ -390,12 +391,7 @@ impl Client {
         let world = self.world().await?;
         let journals = self.journals();
         let lock = self.lock(&topology.application, self.place.name(), None, &*journals).await?;
-        let caller = match &plan.to {
-            Some(to) => {
-                on_clock(&world, async { Ok(world.region(to)?.identity().caller().await.ok()) }).await?
-            }
-            None => None,
-        };
+        let caller = on_clock(&world, who_we_are(&world, &topology, &plan)).await?;
         let id = RunId::generate(world.clock.now(), random());
         let start = RunStart {
             version: JOURNAL_VERSION,
@@ -427,6 +423,16 @@ impl Client {
         let (journal, records) = journals.open(&id).await?;
         let state = RunState::fold(&records)?;
         let world = self.world_named(&state.start.world, &state.start.topology).await?;
+        let caller = on_clock(&world, who_we_are(&world, &state.start.topology, state.plan())).await?;
+        if let (Some(then), Some(now)) = (&state.start.caller, &caller)
+            && then.account != now.account
+        {
+            return Err(Error::refused(format!(
+                "run {id} was begun in account {}, and these credentials are for {}",
+                then.account, now.account
+            ))
+            .hint("use the profile or role that it was begun with; nothing was changed"));
+        }
         let engine = Engine::resume(&records, journal, self.setup(world, options, hooks)).await?;
         Ok(Run { id, engine, _lock: lock })
     }
@@ -490,6 +496,15 @@ impl Client {
             Error::invalid(format!("run {} has no step {step}", state.run))
                 .hint(format!("its steps: {}", ids.join(", ")))
         })?;
+        if planned.kind == crate::plan::GATE {
+            return Err(Error::refused(format!(
+                "{step} is the question itself: it is answered, not skipped"
+            ))
+            .hint(format!(
+                "`maip-dr resume {} --yes` says yes, `decide {} abandon` gives the run up",
+                state.run, state.run
+            )));
+        }
         let guards = ancestors(&state.plan().steps)?;
         let dns = state.plan().steps.iter().find(|s| s.kind == "dns.switch" && guards[&s.id].contains(step));
         let Some(dns) = dns else { return Ok(()) };
@@ -664,6 +679,24 @@ impl Client {
     pub fn state_dir(&self) -> &Path {
         &self.state
     }
+}
+
+/// Who we are where `plan` changes something, if it changes anything: another account than the topology says is
+/// refused. The Region that is left may be silent; its account is looked at by the steps that go there.
+async fn who_we_are(world: &World, topology: &Topology, plan: &Plan) -> Result<Option<Caller>> {
+    let changed = plan.steps.iter().filter(|s| s.mutates()).filter_map(|s| s.region.as_ref());
+    let regions: std::collections::BTreeSet<&RegionId> =
+        plan.to.iter().chain(changed).filter(|region| plan.from.as_ref() != Some(*region)).collect();
+    let mut caller = None;
+    for region in regions {
+        let found = world.region(region)?.identity().caller().await;
+        let found = found.map_err(|e| e.context(format!("cannot tell who we are in {region}")))?;
+        check_account(topology, region, &found)?;
+        if caller.is_none() || plan.to.as_ref() == Some(region) {
+            caller = Some(found);
+        }
+    }
+    Ok(caller)
 }
 
 /// Runs `work` on the world's clock, so that simulated waits pass.

@@ -93,6 +93,10 @@ impl Step for Call {
             Some("needs") => {
                 return Err(Error::refused("risky").needs(Risk::Unfenced, json!({ "found": true })));
             }
+            Some("loses") => {
+                let risk = Risk::DataLoss { seconds: Some(90.0) };
+                return Err(Error::refused("too much").needs(risk, json!({ "found": true })));
+            }
             Some("fail") => return Ok(Observed::Failed(Error::not_found("it is gone"))),
             Some("silent") => return Err(Error::unavailable("no answer")),
             Some(other) => {
@@ -387,6 +391,32 @@ async fn done_by_somebody_else_is_held_until_accepted() {
     assert_eq!(bench.state().await.held.unwrap().1, Some(Risk::Promoted));
     assert_eq!(bench.resume(true, vec![Risk::Promoted]).await, Outcome::Succeeded);
     assert!(!fake("already", |f| f.accepted.contains_key("promote")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_a_door_that_somebody_else_opened_nothing_is_undone() {
+    let bench = Bench::new();
+    fake("opened", |f| f.done.insert("promote".into()));
+    assert_eq!(bench.go(plan("opened", &USUAL)).await, Outcome::Held);
+    fake("opened", |f| f.answers.insert("dns".into(), vec!["fail"]));
+    assert_eq!(bench.resume(true, vec![Risk::Promoted]).await, Outcome::Held);
+    assert_eq!(fake("opened", |f| f.order.clone()), ["fence"], "two writers would be the end of it");
+}
+
+/// What a person accepted is the figure that was shown. A lost source's lag grows with the clock: measured anew it
+/// would never be within what was accepted.
+#[tokio::test(start_paused = true)]
+async fn a_loss_is_accepted_as_it_was_shown_and_not_measured_again() {
+    let shown = Risk::DataLoss { seconds: Some(90.0) };
+    for (accepted, outcome) in [(Some(100.0), Outcome::Succeeded), (Some(60.0), Outcome::Held)] {
+        let bench = Bench::new();
+        let world = format!("loss {accepted:?}");
+        fake(&world, |f| f.answers.insert("look".into(), vec!["loses"; 50]));
+        assert_eq!(bench.go(plan(&world, &USUAL)).await, Outcome::Held);
+        assert_eq!(bench.state().await.held.unwrap().1, Some(shown.clone()));
+        assert_eq!(bench.resume(true, vec![Risk::DataLoss { seconds: accepted }]).await, outcome, "{world}");
+        assert_eq!(fake(&world, |f| f.answers["look"].len()), 49, "looked at once");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use maip_dr_core::engine::{Driven, Update};
 use maip_dr_core::journal::{Event, Journal, Journals, MemoryJournals, Outcome, Record, Who};
 use maip_dr_core::procedure::PlanRequest;
 use maip_dr_core::sim::{Fault, FaultKind, Sandbox, Scenario};
-use maip_dr_core::topology::parse;
+use maip_dr_core::topology::{Topology, parse};
 use maip_dr_core::{Error, ErrorKind, RegionId, Result, Risk, RunId};
 
 const TOPOLOGY: &str = include_str!("../../examples/maip-prod.yaml");
@@ -330,6 +330,46 @@ async fn killed_at_every_record_the_world_ends_the_same() {
         }
         at += 1;
     }
+}
+
+#[tokio::test]
+async fn another_account_is_refused_at_the_start_and_at_a_resume() {
+    let ours = parse(TOPOLOGY, "maip-prod.yaml").unwrap();
+    let theirs = parse(&TOPOLOGY.replace("123456789012", "999999999999"), "theirs").unwrap();
+    let at = "2026-11-23T03:12:30Z".parse().unwrap();
+    let world =
+        |topology| Sandbox::memory(topology, &Scenario::named("primary-lost").unwrap(), 7, at).unwrap();
+    let journals = MemoryJournals::default();
+    let client = |topology: &Topology, world: &Sandbox| {
+        Client::new("/nonexistent", Some(topology.clone()), Place::Held(world.clone()), Who::default())
+            .with_journals(Arc::new(journals.clone()))
+    };
+    let options = || RunOptions { yes: true, ..RunOptions::default() };
+    let (right, wrong) = (world(&ours), world(&theirs));
+
+    // The topology names the account: the plan may have been made elsewhere, and is not begun.
+    let plan = client(&ours, &right).plan("failover", &PlanRequest::default()).await.unwrap();
+    let error = client(&ours, &wrong).start(plan, options(), Hooks::default()).await.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Refused);
+    assert!(error.message.contains("999999999999"), "{error}");
+    assert!(journals.runs().await.unwrap().is_empty(), "nothing was begun");
+
+    // It does not: then the run's own beginning says whose it is.
+    let anyone = TOPOLOGY.replace(", account: \"123456789012\"", "");
+    assert_ne!(anyone, TOPOLOGY);
+    let anyone = parse(&anyone, "anyone").unwrap();
+    let begun = client(&anyone, &right);
+    let plan = begun.plan("failover", &PlanRequest::default()).await.unwrap();
+    let outcome = drive(begun.start(plan, options(), Hooks::default()).await.unwrap().drive().await).unwrap();
+    assert_eq!(outcome, Outcome::Held);
+    let accept = || RunOptions { accept: vec![UNFENCED], ..options() };
+    let error =
+        client(&anyone, &wrong).resume("last", accept(), Hooks::default()).await.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Refused);
+    assert!(error.message.contains("was begun in account 123456789012"), "{error}");
+    assert!(wrong.inspect(|world| world.mutations.is_empty()).unwrap());
+    let resumed = client(&anyone, &right).resume("last", accept(), Hooks::default()).await.unwrap();
+    assert_eq!(drive(resumed.drive().await).unwrap(), Outcome::Succeeded);
 }
 
 #[tokio::test]

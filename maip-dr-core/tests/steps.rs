@@ -11,10 +11,10 @@ use jiff::Timestamp;
 use maip_dr_core::clock::{Clock, after};
 use maip_dr_core::region::{Region, World};
 use maip_dr_core::service::{
-    AliasTarget, ChangeStatus, Instance, LagSample, LatencySample, MockDatabaseService, MockDnsService,
-    MockIdentityService, MockNodeGroupService, MockNotifyService, MockProbeService, MockStreamService,
-    MockTableService, MockWorkloadService, NodeGroup, RecordSet, RecordType, Routing, Scaling, Stream, Table,
-    Zone,
+    AliasTarget, ChangeStatus, DnsAnswer, HttpAnswer, Instance, LagSample, LatencySample,
+    MockDatabaseService, MockDnsService, MockIdentityService, MockNodeGroupService, MockNotifyService,
+    MockProbeService, MockStreamService, MockTableService, MockWorkloadService, NodeGroup, RecordSet,
+    RecordType, Routing, Scaling, Stream, Table, Zone,
 };
 use maip_dr_core::service::{
     DatabaseService, IdentityService, NodeGroupService, StreamService, TableService, WorkloadService,
@@ -58,6 +58,7 @@ struct Mocks {
     node_groups: MockNodeGroupService,
     streams: MockStreamService,
     tables: MockTableService,
+    probe: MockProbeService,
 }
 
 #[derive(Debug)]
@@ -95,10 +96,13 @@ impl Region for MockRegion {
 
 impl Mocks {
     fn context(self) -> StepCtx {
-        let Self { database, dns, node_groups, streams, tables } = self;
+        self.context_of(topology())
+    }
+
+    fn context_of(self, topology: Topology) -> StepCtx {
+        let Self { database, dns, node_groups, streams, tables, probe } = self;
         let (database, node_groups) = (Arc::new(database), Arc::new(node_groups));
         let (streams, tables) = (Arc::new(streams), Arc::new(tables));
-        let topology = topology();
         let regions = topology.region_ids().cloned().map(|id| {
             let region = MockRegion {
                 id: id.clone(),
@@ -115,7 +119,7 @@ impl Mocks {
                 regions: regions.collect(),
                 dns: Arc::new(dns),
                 dns_region: "us-east-1".into(),
-                probe: Arc::new(MockProbeService::new()),
+                probe: Arc::new(probe),
                 notify: Arc::new(MockNotifyService::new()),
                 clock: Arc::new(Steady(Mutex::new(now()))),
             },
@@ -281,6 +285,119 @@ async fn a_fence_is_confirmed_only_by_the_old_name_gone_and_the_new_one_there() 
     assert_eq!(denied.found.unwrap()["fence"], "refused");
     let silent = observe("db.fence", fence, &with(Err(Error::unavailable("?")), gone())).await.unwrap();
     assert!(matches!(silent, Observed::Unknown(_)), "{silent:?}");
+}
+
+/// Its name, and the renames that were asked for.
+type Renamed = (String, Vec<String>);
+
+/// A writer whose names the test sees change as it is renamed.
+fn renamed(was: &'static str, answers: Vec<Result<()>>) -> (Mocks, Arc<Mutex<Renamed>>) {
+    let world = Arc::new(Mutex::new((was.to_owned(), Vec::new())));
+    let mut mocks = Mocks::default();
+    let seen = world.clone();
+    mocks.database.expect_describe().returning(move |id| {
+        let (name, _) = &*seen.lock().unwrap();
+        if id == name { Ok(writer()) } else { Err(Error::not_found("gone")) }
+    });
+    let (seen, answers) = (world.clone(), Mutex::new(answers));
+    mocks.database.expect_rename().returning(move |from, to| {
+        let answer = answers.lock().unwrap().pop().unwrap_or(Ok(()));
+        let mut seen = seen.lock().unwrap();
+        seen.1.push(format!("{from} -> {to}"));
+        if answer.is_ok() {
+            to.clone_into(&mut seen.0);
+        }
+        answer
+    });
+    (mocks, world)
+}
+
+/// Undone is: the old name is there, the other is gone, and the fence's own call cannot arrive any more.
+#[tokio::test]
+async fn a_fence_is_undone_once_and_only_when_it_can_no_longer_arrive() {
+    let back = "fenced -> maip-prod-postgres";
+    for (was, answers, renames, seconds) in [
+        ("fenced", vec![], vec![back], 2),
+        ("fenced", vec![Err(Error::throttled("slow down"))], vec![back, back], 4),
+        // The answer was lost, and so was the call: it is asked for again only when it can no longer arrive.
+        ("fenced", vec![Err(Error::in_doubt("no answer"))], vec![back, back], 32),
+        // Never renamed as far as one can see: our call may still be on its way.
+        ("maip-prod-postgres", vec![], vec![], 30),
+    ] {
+        let (mocks, world) = renamed(was, answers);
+        let before = json!({ "fenced_name": "fenced", "status": "available" });
+        let started = Some(StartedAt { at: now(), before: before.clone() });
+        let cx = StepCtx { started, ..mocks.context() };
+        let fence = json!({ "database": "postgres", "region": "us-east-1" });
+        steps::registry().build("db.fence", &fence, &cx.topology).unwrap().undo(&cx, &before).await.unwrap();
+        let (name, asked) = world.lock().unwrap().clone();
+        assert_eq!(
+            (name.as_str(), &asked),
+            ("maip-prod-postgres", &renames.iter().map(ToString::to_string).collect())
+        );
+        assert_eq!(cx.now().duration_since(now()).as_secs(), seconds, "{asked:?}");
+    }
+}
+
+const OLD: &str = "10.0.0.1";
+const NEW: &str = "10.0.0.2";
+
+/// A name server and an application: what the record and the new load balancer lead to, and who answers.
+fn serving(record: &'static str, answer: (u16, &'static str, Option<&'static str>)) -> MockProbeService {
+    let mut probe = MockProbeService::new();
+    probe.expect_authorities().returning(|_, _| Ok(vec!["ns1:53".into(), "ns2:53".into()]));
+    probe.expect_dns().returning(move |name, record_type, _| {
+        assert_ne!(record_type, RecordType::Cname, "addresses are asked for");
+        let address = if name == "api.maip.example.com" { record } else { NEW };
+        Ok(DnsAnswer { addresses: vec![address.parse().unwrap()], ttl_s: 42, authoritative: true })
+    });
+    probe.expect_http().returning(move |_| {
+        let (status, address, region) = answer;
+        Ok(HttpAnswer { status, address: Some(address.into()), region: region.map(Into::into) })
+    });
+    probe
+}
+
+#[tokio::test]
+async fn a_name_is_switched_when_its_authorities_lead_to_the_standby() {
+    let step = json!({ "traffic": "api", "region": WEST });
+    // A CNAME is followed to its addresses: it must not pass for want of anything to compare.
+    for types in ["[A]", "[CNAME]"] {
+        let text = TOPOLOGY.replace("types: [A]", &format!("types: {types}"));
+        let text = if types == "[A]" { text } else { text.replace("method: alias ", "method: weighted ") };
+        for (record, done) in [(NEW, true), (OLD, false)] {
+            let mocks = Mocks { probe: serving(record, (200, NEW, None)), ..Mocks::default() };
+            let cx = mocks.context_of(parse(&text, "example").unwrap());
+            match observe("dns.verify", step.clone(), &cx).await.unwrap() {
+                Observed::Done(_) => assert!(done, "{types} {record}"),
+                Observed::Underway(why) => {
+                    assert!(!done && why.contains("still answers 10.0.0.1 for 42 s"), "{why}")
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_public_name_must_be_answered_by_the_standby_itself() {
+    let step = json!({ "traffic": "api", "region": WEST, "public": true });
+    for (answer, expected) in [
+        ((200, NEW, None), "done"),
+        ((200, "10.9.9.9", Some(WEST)), "done"),
+        // The old Region answers 200 too: that is not the end of a failover.
+        ((200, OLD, None), "10.0.0.1 still answers"),
+        ((200, NEW, Some("us-east-1")), "us-east-1 still answers"),
+        ((503, NEW, Some(WEST)), "it answers 503"),
+    ] {
+        let mocks = Mocks { probe: serving(NEW, answer), ..Mocks::default() };
+        let said = match observe("endpoint.verify", step.clone(), &mocks.context()).await.unwrap() {
+            Observed::Done(_) => "done".to_owned(),
+            Observed::Underway(why) => why,
+            other => panic!("{other:?}"),
+        };
+        assert!(said.starts_with(expected), "{answer:?}: {said}");
+    }
 }
 
 fn zone() -> Zone {

@@ -12,6 +12,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 
 use crate::aws::errors::chain;
+use crate::clock::{SystemClock, timeout};
 use crate::error::{Error, Result};
 use crate::id::RegionId;
 use crate::topology::RegionAccess;
@@ -48,7 +49,11 @@ impl Reach {
             // Named, it is what is used: keys that happen to be in the environment may be another account's.
             let region = aws_config::Region::new(region.as_str().to_owned());
             let named = ProfileFileCredentialsProvider::builder()
-                .configure(&ProviderConfig::without_region().with_region(Some(region)))
+                .configure(
+                    &ProviderConfig::without_region()
+                        .with_region(Some(region))
+                        .with_timeout_config(patience(READ_ATTEMPT, READ)),
+                )
                 .profile_name(profile)
                 .build();
             loader = loader.profile_name(profile).credentials_provider(named);
@@ -58,7 +63,16 @@ impl Reach {
         }
         let base = loader.load().await;
         let own = base.credentials_provider().ok_or_else(|| no_credentials(&region, access))?;
-        own.provide_credentials().await.map_err(|e| unusable(&e, &region, access))?;
+        // Only what no Region's recovery would mend ends it here: a sign-in that goes through a lost Region fails the
+        // calls to that Region, and no others.
+        if let Ok(Err(error)) = timeout(&SystemClock, READ, own.provide_credentials()).await
+            && matches!(
+                error,
+                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
+            )
+        {
+            return Err(unusable(&error, &region, access));
+        }
         let read = match &access.role_arn {
             None => base,
             Some(role) => {
@@ -79,6 +93,19 @@ impl Reach {
             .retry_config(RetryConfig::disabled())
             .build();
         Ok(Self { region, read, mutate, credentials })
+    }
+
+    /// The same Region reached with another Region's credentials: those of a role are asked for at a Region's STS,
+    /// and Route 53 must be reached when the STS beside it is lost.
+    pub(super) fn with_credentials_of(&self, other: &Self) -> Self {
+        let with =
+            |config: &SdkConfig| config.to_builder().credentials_provider(other.credentials.clone()).build();
+        Self {
+            region: self.region.clone(),
+            read: with(&self.read),
+            mutate: with(&self.mutate),
+            credentials: other.credentials.clone(),
+        }
     }
 
     /// A client's configuration over a connection that answers from a script.
@@ -119,11 +146,6 @@ fn no_credentials(region: &RegionId, access: &RegionAccess) -> Error {
 fn unusable(error: &CredentialsError, region: &RegionId, access: &RegionAccess) -> Error {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => no_credentials(region, access),
-        CredentialsError::ProviderTimedOut(_) => {
-            Error::unavailable(format!("the AWS credentials for {region} did not come in time"))
-                .caused_by(chain(error))
-                .with("region", region)
-        }
         _ => {
             let e = no_credentials(region, access);
             Error { message: format!("the AWS credentials for {region} cannot be used"), ..e }

@@ -76,10 +76,7 @@ impl<'a> Call<'a> {
     fn not_dispatched(self, error: &(dyn std::error::Error + 'static)) -> Error {
         let said = chain(error);
         if let Some(inner) = source::<CredentialsError>(error) {
-            let kind = match inner {
-                CredentialsError::ProviderTimedOut(_) => ErrorKind::Unavailable,
-                _ => ErrorKind::Denied,
-            };
+            let kind = if unreachable(inner) { ErrorKind::Unavailable } else { ErrorKind::Denied };
             let made = Error::new(kind, format!("{}: no credentials", self.api)).caused_by(chain(inner));
             return made
                 .hint("`aws sts get-caller-identity` shows what the same settings give the aws command");
@@ -223,6 +220,15 @@ fn source<'a, T: std::error::Error + 'static>(error: &'a (dyn std::error::Error 
         next = inner.source();
     }
     None
+}
+
+/// Whether credentials are missing only because whoever gives them did not answer, such as a lost Region's STS.
+pub(crate) fn unreachable(error: &CredentialsError) -> bool {
+    let said = chain(error).to_lowercase();
+    matches!(error, CredentialsError::ProviderTimedOut(_))
+        || ["timeout", "timed out", "dispatch failure", "(connect)", "dns error", "connection"]
+            .iter()
+            .any(|mark| said.contains(mark))
 }
 
 /// The error for a member that the service always sends and did not.

@@ -49,7 +49,13 @@ pub async fn world(topology: &Topology) -> Result<World> {
         Reach::of(id, &access).await
     };
     let described = futures::future::try_join_all(topology.region_ids().cloned().map(reach));
-    let (regions, dns) = futures::try_join!(described, reach(dns_region.clone()))?;
+    let (regions, mut dns) = futures::try_join!(described, reach(dns_region.clone()))?;
+    // Asked as the standby's identity, where that is in the same account.
+    let account = |id: &RegionId| topology.access(id).account;
+    let standby = regions.iter().find(|r| topology.standby.contains(&r.region) && r.region != dns_region);
+    if let Some(standby) = standby.filter(|r| account(&r.region) == account(&dns_region)) {
+        dns = dns.with_credentials_of(standby);
+    }
     let regions: BTreeMap<RegionId, Arc<dyn Region>> = regions
         .into_iter()
         .map(|reach| {

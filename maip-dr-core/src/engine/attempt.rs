@@ -138,7 +138,12 @@ impl Attempt {
         };
         // A start without an outcome is in doubt: its call may have been accepted, or may yet be.
         let mut quiet_until = match (&called, not_after) {
-            (Some((at, _)), Some(not_after)) => after(*at, timing.settle).max(not_after),
+            (Some(_), Some(not_after)) => {
+                // `not_after` is the last call's; it settles from then on.
+                let last =
+                    not_after.checked_sub(jiff::SignedDuration::try_from(timing.call).unwrap_or_default());
+                after(last.unwrap_or(not_after), timing.settle).max(not_after)
+            }
             _ => Timestamp::MIN,
         };
         self.cx.started = called.map(|(at, before)| StartedAt { at, before });
@@ -229,6 +234,10 @@ impl Attempt {
 
     /// Announces the call, makes it, and notes a lost answer. The inner error is the call's.
     async fn call(&mut self, before: Value, limit: Duration) -> Result<Result<()>, Stop> {
+        // What is being taken back begins nothing new.
+        if *self.cancel.borrow() {
+            return Err(Stop::Quiet);
+        }
         let not_after = whole_millis(after(self.cx.now(), limit));
         self.announce(true, before.clone(), not_after).await?;
         if self.cx.started.is_none() {
@@ -285,15 +294,16 @@ impl Attempt {
                 std::future::pending::<()>().await;
             }
         });
-        match select(std::pin::pin!(work), cancelled).await {
-            Either::Left((value, _)) => Ok(value),
-            Either::Right(_) => Err(Stop::Quiet),
+        // The cancellation is looked at first: it wins where both are there.
+        match select(cancelled, std::pin::pin!(work)).await {
+            Either::Left(_) => Err(Stop::Quiet),
+            Either::Right((value, _)) => Ok(value),
         }
     }
 
     /// Brings back what was before.
     pub(super) async fn undo(self, before: Value) {
-        let limit = Duration::from_secs_f64(self.planned.deadline_s.max(60.0));
+        let limit = Duration::from_secs_f64(self.planned.deadline_s.max(600.0));
         let work = async {
             self.write(Event::StepUndoStarted {}).await?;
             match timeout(self.cx.clock(), limit, self.step.undo(&self.cx, &before)).await {

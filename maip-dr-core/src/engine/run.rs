@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::clock::timeout;
 use crate::engine::attempt::{Attempt, Pen, Writer, whole_millis};
-use crate::engine::state::{Command, RunState};
+use crate::engine::state::{Command, RunState, covers};
 use crate::error::{Error, Result, Risk};
 use crate::id::{RunId, StepId};
 use crate::journal::{Event, Journal, Outcome, Record, RunStart, Who};
@@ -232,8 +232,15 @@ impl Engine {
         for risk in setup.accept {
             let known = writer.state.accepts(&risk).is_some();
             if !known {
-                let event = Event::Accepted { risk, by: setup.by.clone(), why: setup.why.clone() };
+                let measured = measured(&writer.state, &risk);
+                let event =
+                    Event::Accepted { risk: risk.clone(), by: setup.by.clone(), why: setup.why.clone() };
                 writer.append(None, event).await?;
+                for (step, output) in measured {
+                    let planned = writer.state.plan().step(&step).cloned();
+                    let event = Event::StepSucceeded { output, already: false, accepted: Some(risk.clone()) };
+                    writer.append(planned.as_ref(), event).await?;
+                }
             }
         }
         Ok(Self {
@@ -308,6 +315,7 @@ impl Engine {
             for command in commands {
                 match command {
                     Command::Drive(id) => {
+                        stop.send_replace(false);
                         in_flight.insert(id.clone());
                         let attempt = self.attempt(&id, &cancel).await?;
                         work.push(attempt.drive().map(move |()| Finished::Step(id)).boxed());
@@ -477,7 +485,7 @@ impl Engine {
                     None => Ok(()),
                 }
             }
-            (Answer::No { why }, Question::Accept { .. }) if self.pen.lock().await.state.past_no_return() => {
+            (Answer::No { why }, _) if self.pen.lock().await.state.past_no_return() => {
                 // Nothing is undone past the point of no return: the run is held for a later decision.
                 let _ = why;
                 unanswered.insert(id.clone());
@@ -530,6 +538,19 @@ impl Engine {
         let all = future::join_all(targets.iter().map(|target| self.world.notify.send(target, &notice)));
         let _ = timeout(&*self.world.clock, Duration::from_secs(5), all).await;
     }
+}
+
+/// What had been measured by the steps that waited for this loss of data to be accepted: it is what was accepted.
+/// Measured again it would only be more, because a lost source's lag grows with the clock.
+fn measured(state: &RunState, risk: &Risk) -> Vec<(StepId, serde_json::Value)> {
+    let waiting = |phase: &crate::engine::state::Phase| match phase {
+        crate::engine::state::Phase::Failed(error) => {
+            let loss = matches!(&error.needs, Some(needed @ Risk::DataLoss { .. }) if covers(risk, needed));
+            error.found.as_deref().filter(|_| loss).cloned()
+        }
+        _ => None,
+    };
+    state.steps.iter().filter_map(|(id, step)| Some((id.clone(), waiting(&step.phase)?))).collect()
 }
 
 enum Finished {

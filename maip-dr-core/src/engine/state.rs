@@ -316,9 +316,18 @@ impl RunState {
         &self.start.plan
     }
 
-    /// Whether a step that cannot be undone was begun.
+    /// Whether a step that cannot be undone was begun, or was found done.
     pub fn past_no_return(&self) -> bool {
-        self.plan().steps.iter().any(|s| s.undo == Undo::Impossible && self.steps[&s.id].called.is_some())
+        // Done by somebody else is done all the same, and so is what a person did by hand and skipped.
+        let there = |step: &StepState| match &step.phase {
+            Phase::Succeeded | Phase::Skipped => true,
+            Phase::Failed(error) => error.needs == Some(Risk::Promoted),
+            _ => false,
+        };
+        self.plan().steps.iter().any(|s| {
+            let step = &self.steps[&s.id];
+            s.undo == Undo::Impossible && (step.called.is_some() || there(step))
+        })
     }
 
     /// Whether any mutating call was announced.

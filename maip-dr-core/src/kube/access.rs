@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::kube::config::{KubeConfigOptions, Kubeconfig};
 use ::kube::{Client, Config};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::clock::{Clock, after};
+use crate::clock::{Clock, SystemClock, after, timeout};
 use crate::error::{Error, Result};
 use crate::id::RegionId;
 use crate::kube::token;
@@ -22,6 +23,8 @@ use crate::service::{ClusterDescription, NodeGroupService};
 /// A server that may be dead is not waited for: TCP in two seconds, no silence longer than five.
 const CONNECT: Duration = Duration::from_secs(2);
 const SILENCE: Duration = Duration::from_secs(5);
+/// A program that gives credentials, such as `aws eks get-token`, ends within so long.
+const PROGRAM: Duration = Duration::from_secs(6);
 /// A token is good for fourteen minutes; it is renewed well before.
 /// <https://github.com/aws/aws-cli/blob/develop/awscli/customizations/eks/get_token.py>
 const TOKEN_AGE: Duration = Duration::from_secs(10 * 60);
@@ -102,7 +105,12 @@ impl Connection {
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(SILENCE);
         config.write_timeout = Some(SILENCE);
-        let client = Client::try_from(config)
+        // A kubeconfig may name a program that gives the token; it is waited for, but not for ever, and not here.
+        let made = tokio::task::spawn_blocking(move || Client::try_from(config));
+        let client = timeout(&SystemClock, PROGRAM, made)
+            .await
+            .map_err(|e| e.context("the program that gives the cluster's credentials does not answer"))?
+            .map_err(|e| Error::internal(format!("cannot make a Kubernetes client: {e}")))?
             .map_err(|e| Error::invalid(format!("cannot make a Kubernetes client: {e}")))?;
         *kept = Some((Made(client.clone()), until));
         Ok(client)
@@ -123,8 +131,16 @@ impl Connection {
                 eks.name, described.status
             ))
         })?;
-        let credentials = eks.credentials.provide_credentials().await.map_err(|e| {
-            Error::denied(format!("no AWS credentials for a token of cluster {}", eks.name)).caused_by(e)
+        let given = timeout(&SystemClock, SILENCE, eks.credentials.provide_credentials()).await?;
+        let credentials = given.map_err(|e| {
+            // Whether it is our fault or that of an STS which is lost, the calls to AWS itself will tell.
+            let base = match e {
+                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => {
+                    Error::denied
+                }
+                _ => Error::unavailable,
+            };
+            base(format!("no AWS credentials for a token of cluster {}", eks.name)).caused_by(e)
         })?;
         let token = token::eks_token(credentials, &eks.region, &eks.name, self.clock.now())?;
         let mut cluster = json!({ "server": endpoint });

@@ -36,21 +36,29 @@ pub(super) fn node(node: &KubeNode) -> Node {
     }
 }
 
-/// The autoscalers of a namespace, by kind and name of what they own; with KEDA's name where it owns them.
-pub(super) type Owners = BTreeMap<(String, String), (Autoscaler, Option<String>)>;
+/// An autoscaler, with KEDA's name where it owns it, and the version that was seen.
+pub(super) struct Owner {
+    pub(super) autoscaler: Autoscaler,
+    pub(super) keda: Option<String>,
+    pub(super) version: Option<String>,
+}
+
+/// The autoscalers of a namespace, by kind and name of what they own.
+pub(super) type Owners = BTreeMap<(String, String), Owner>;
 
 pub(super) fn owners(all: &[HorizontalPodAutoscaler]) -> Owners {
     all.iter()
         .filter_map(|hpa| {
             let spec = hpa.spec.as_ref()?;
             let target = &spec.scale_target_ref;
-            let owner = Autoscaler {
+            let autoscaler = Autoscaler {
                 name: hpa.metadata.name.clone().unwrap_or_default(),
                 min: spec.min_replicas.map_or(1, |n| count(Some(n))),
                 max: count(Some(spec.max_replicas)),
             };
             let keda = hpa.metadata.labels.as_ref().and_then(|l| l.get(KEDA)).cloned();
-            Some(((target.kind.clone(), target.name.clone()), (owner, keda)))
+            let owner = Owner { autoscaler, keda, version: hpa.metadata.resource_version.clone() };
+            Some(((target.kind.clone(), target.name.clone()), owner))
         })
         .collect()
 }
@@ -93,8 +101,8 @@ pub(super) fn deployment(object: &Deployment, owners: &Owners) -> Workload {
         available: count(status.available_replicas),
         total: count(status.replicas),
         observed: status.observed_generation >= object.metadata.generation,
-        keep: keep(object.metadata.annotations.as_ref(), recreate, owner.and_then(|(_, keda)| keda.as_ref())),
-        autoscaler: owner.map(|(owner, _)| owner.clone()),
+        keep: keep(object.metadata.annotations.as_ref(), recreate, owner.and_then(|o| o.keda.as_ref())),
+        autoscaler: owner.map(|o| o.autoscaler.clone()),
         stuck,
         restart_token: template.and_then(|a| a.get(RESTARTED_BY)).cloned(),
         name,
@@ -115,8 +123,8 @@ pub(super) fn stateful_set(object: &StatefulSet, owners: &Owners) -> Workload {
         available: count(status.ready_replicas),
         total: count(Some(status.replicas)),
         observed: status.observed_generation >= object.metadata.generation,
-        keep: keep(object.metadata.annotations.as_ref(), false, owner.and_then(|(_, keda)| keda.as_ref())),
-        autoscaler: owner.map(|(owner, _)| owner.clone()),
+        keep: keep(object.metadata.annotations.as_ref(), false, owner.and_then(|o| o.keda.as_ref())),
+        autoscaler: owner.map(|o| o.autoscaler.clone()),
         stuck: None,
         restart_token: None,
         name,

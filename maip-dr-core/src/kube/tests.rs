@@ -106,7 +106,7 @@ fn deployment(replicas: u32, change: impl Fn(&mut Value)) -> Value {
 }
 
 fn autoscaler(min: u32, max: u32) -> Value {
-    json!({ "metadata": { "name": "api-hpa" }, "spec": { "minReplicas": min, "maxReplicas": max,
+    json!({ "metadata": { "name": "api-hpa", "resourceVersion": "17" }, "spec": { "minReplicas": min, "maxReplicas": max,
         "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "api" } } })
 }
 
@@ -151,9 +151,15 @@ async fn where_an_autoscaler_owns_it_its_minimum_is_raised() {
     raised(&server, 5).await.unwrap();
     let patches =
         server.bodies("PATCH /apis/autoscaling/v2/namespaces/maip/horizontalpodautoscalers/api-hpa");
-    assert_eq!(patches, [json!({ "spec": { "minReplicas": 5, "maxReplicas": 5 } })]);
+    let patch =
+        json!({ "metadata": { "resourceVersion": "17" }, "spec": { "minReplicas": 5, "maxReplicas": 5 } });
+    assert_eq!(patches, [patch]);
     raised(&server, 2).await.unwrap();
     assert_eq!(server.bodies("PATCH").len(), 1);
+    // At 0 replicas an autoscaler is switched off, whatever its minimum.
+    let server = one(deployment(0, |_| ()), json!([autoscaler(5, 9)])).await;
+    raised(&server, 5).await.unwrap();
+    assert_eq!(server.bodies("PATCH")[0]["spec"], json!({ "replicas": 5 }));
 }
 
 #[tokio::test]

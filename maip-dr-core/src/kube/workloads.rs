@@ -23,6 +23,13 @@ use crate::service::{Listing, Node, PodProblem, Scope, Workload, WorkloadKind, W
 /// A list of pods that cannot start is cut there: it is read by a person.
 const PROBLEMS: usize = 50;
 
+/// A workload, and the versions of it and of its autoscaler that were seen.
+struct Seen {
+    workload: Workload,
+    version: Option<String>,
+    owner_version: Option<String>,
+}
+
 /// What runs in one cluster.
 #[derive(Debug)]
 pub struct KubeWorkloads {
@@ -92,25 +99,53 @@ impl KubeWorkloads {
         Ok(convert::owners(&all.items))
     }
 
-    async fn one(&self, namespace: &str, kind: WorkloadKind, name: &str) -> Result<(Workload, String)> {
+    async fn one(&self, namespace: &str, kind: WorkloadKind, name: &str) -> Result<Seen> {
         let owners = self.owners(namespace).await?;
-        let version = |m: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-            m.resource_version.clone().unwrap_or_default()
-        };
-        Ok(match kind {
+        let (workload, version, owner) = match kind {
             WorkloadKind::Deployment => {
                 let get =
                     |client| async move { Api::<Deployment>::namespaced(client, namespace).get(name).await };
                 let object = self.read("get deployment", get).await?;
-                (convert::deployment(&object, &owners), version(&object.metadata))
+                (convert::deployment(&object, &owners), object.metadata.resource_version, "Deployment")
             }
             WorkloadKind::StatefulSet => {
                 let get =
                     |client| async move { Api::<StatefulSet>::namespaced(client, namespace).get(name).await };
                 let object = self.read("get statefulset", get).await?;
-                (convert::stateful_set(&object, &owners), version(&object.metadata))
+                (convert::stateful_set(&object, &owners), object.metadata.resource_version, "StatefulSet")
             }
-        })
+        };
+        let owner = owners.get(&(owner.to_owned(), name.to_owned()));
+        Ok(Seen { workload, version, owner_version: owner.and_then(|o| o.version.clone()) })
+    }
+
+    /// Patches what was seen, and only that: a newer version is a conflict.
+    async fn raise_once(
+        &self,
+        namespace: &str,
+        kind: WorkloadKind,
+        name: &str,
+        seen: &Seen,
+        replicas: u32,
+    ) -> Result<()> {
+        let failed = |e: ::kube::Error| convert(&e, "patch scale", Call::Mutating);
+        let client = self.connection.client().await.map_err(only_read)?;
+        let Seen { workload, version, owner_version } = seen;
+        if let Some(owner) = workload.autoscaler.as_ref().filter(|owner| owner.min < replicas) {
+            let patch = json!({ "metadata": { "resourceVersion": owner_version },
+                "spec": { "minReplicas": replicas, "maxReplicas": owner.max.max(replicas) } });
+            let api = Api::<HorizontalPodAutoscaler>::namespaced(client.clone(), namespace);
+            let patched = api.patch(&owner.name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            patched.map_err(failed)?;
+        }
+        // At 0 replicas an autoscaler is switched off: it has to be begun by hand.
+        let by_hand = workload.autoscaler.is_none() || workload.replicas == 0;
+        if by_hand && workload.replicas < replicas {
+            let patch =
+                json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": replicas } });
+            scale(client, namespace, kind, name, &patch).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     async fn watch<K>(&self, api: impl Fn(Client) -> Api<K> + Send, version: &str) -> Result<()>
@@ -182,25 +217,11 @@ impl WorkloadService for KubeWorkloads {
     async fn raise(&self, namespace: &str, kind: WorkloadKind, name: &str, replicas: u32) -> Result<()> {
         // Somebody else may write between our look and our patch; then the look is repeated, never the lowering.
         for _ in 0..3 {
-            let (workload, version) = self.one(namespace, kind, name).await.map_err(only_read)?;
-            if let Some(why) = &workload.keep {
+            let seen = self.one(namespace, kind, name).await.map_err(only_read)?;
+            if let Some(why) = &seen.workload.keep {
                 return Err(Error::refused(format!("{name} is left alone: {why}")));
             }
-            let client = self.connection.client().await.map_err(only_read)?;
-            let patched = match &workload.autoscaler {
-                Some(owner) if owner.min >= replicas => return Ok(()),
-                Some(owner) => {
-                    let patch = json!({ "spec": { "minReplicas": replicas, "maxReplicas": owner.max.max(replicas) } });
-                    let api = Api::<HorizontalPodAutoscaler>::namespaced(client, namespace);
-                    api.patch(&owner.name, &PatchParams::default(), &Patch::Merge(&patch)).await.map(drop)
-                }
-                None if workload.replicas >= replicas => return Ok(()),
-                None => {
-                    let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "replicas": replicas } });
-                    scale(client, namespace, kind, name, &patch).await
-                }
-            };
-            match patched.map_err(|e| convert(&e, "patch scale", Call::Mutating)) {
+            match self.raise_once(namespace, kind, name, &seen, replicas).await {
                 Err(e) if e.kind == ErrorKind::Conflict => {}
                 other => return other,
             }
@@ -209,7 +230,8 @@ impl WorkloadService for KubeWorkloads {
     }
 
     async fn restart(&self, namespace: &str, name: &str, token: &str) -> Result<()> {
-        let (workload, _) = self.one(namespace, WorkloadKind::Deployment, name).await.map_err(only_read)?;
+        let Seen { workload, .. } =
+            self.one(namespace, WorkloadKind::Deployment, name).await.map_err(only_read)?;
         if workload.restart_token.as_deref() == Some(token) {
             return Ok(());
         }

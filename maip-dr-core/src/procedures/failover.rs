@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::plan::{Plan, PlannedStep};
 use crate::procedure::{PlanRequest, Procedure};
 use crate::service::{Workload, WorkloadKind};
+use crate::steps::can_switch;
 use crate::survey::Survey;
 use crate::topology::{NamespaceWorkloads, Replicas, Topology};
 
@@ -24,6 +25,9 @@ impl Procedure for Failover {
 
     fn plan(&self, request: &PlanRequest, topology: &Topology, seen: &Survey) -> Result<Plan> {
         let (to, from) = request.direction(topology)?;
+        for (name, (_, records)) in &seen.records {
+            can_switch(topology, name, &to, records)?;
+        }
         let mut steps: Vec<PlannedStep> = Vec::new();
         let mut push = |id: String, kind: &str, with: Value, after: &[String]| {
             let after: Vec<&str> = after.iter().map(String::as_str).collect();

@@ -86,7 +86,12 @@ impl Workload {
 
     /// How many replicas are asked for, by the autoscaler or by the spec.
     pub fn wanted(&self) -> u32 {
-        self.autoscaler.as_ref().map_or(self.replicas, |a| self.replicas.max(a.min))
+        match &self.autoscaler {
+            // At 0 replicas an autoscaler is switched off.
+            // <https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/#implicit-maintenance-mode-deactivation>
+            Some(owner) if self.replicas > 0 => self.replicas.max(owner.min),
+            _ => self.replicas,
+        }
     }
 }
 

@@ -146,7 +146,10 @@ impl ClusterState {
         let mut used: usize =
             self.namespaces.values().flatten().flat_map(|l| &l.pods).filter(|p| p.is_some()).count();
         for load in self.namespaces.values_mut().flatten() {
-            let wanted = load.autoscaler.as_ref().map_or(load.replicas, |a| load.replicas.max(a.min));
+            let wanted = match &load.autoscaler {
+                Some(owner) if load.replicas > 0 => load.replicas.max(owner.min),
+                _ => load.replicas,
+            };
             load.replicas = wanted;
             load.pods.resize((wanted as usize).max(load.pods.len()), None);
             for pod in load.pods.iter_mut().filter(|p| p.is_none()) {

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::clock::timeout;
+use crate::clock::{after, timeout};
 use crate::duration::Span;
 use crate::error::{Error, ErrorKind, Result, Risk};
 use crate::id::{RegionId, RunId};
@@ -21,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const SILENT: Duration = Duration::from_secs(20);
 /// The same where a person has already accepted an unfenced writer.
 const SILENT_ACCEPTED: Duration = Duration::from_secs(6);
+
+/// A call whose answer was lost has arrived by then, or never will.
+const ARRIVES: Duration = Duration::from_secs(30);
 
 /// Makes the old writer unreachable under its name.
 #[derive(Debug)]
@@ -198,19 +202,30 @@ impl Step for Fence {
     async fn undo(&self, cx: &StepCtx, before: &Value) -> Result<()> {
         let database = cx.region(&self.params.region)?.database();
         let fenced = before.get("fenced_name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        // The fence's own call may still arrive until then.
+        let settled = cx.started.as_ref().map(|started| after(started.at, ARRIVES));
+        let mut asked: Option<Timestamp> = None;
         loop {
-            match database.describe(&self.instance).await {
-                Ok(_) => return Ok(()),
-                Err(e) if e.kind == ErrorKind::NotFound => {
+            let (old, new) = join(database.describe(&self.instance), database.describe(&fenced)).await;
+            let gone = |seen: &Result<_>| matches!(seen, Err(e) if e.kind == ErrorKind::NotFound);
+            match (&old, &new) {
+                (Ok(found), new) if gone(new) => {
+                    let late = asked.is_none() && settled.is_some_and(|at| cx.now() < at);
+                    let busy = matches!(found.status.as_str(), "modifying" | "renaming" | "rebooting");
+                    if !busy && !late {
+                        return Ok(());
+                    }
+                    cx.note(&format!("{} is {}", self.instance, found.status));
+                }
+                // Asked for once, then looked at; once more only when it must have been lost.
+                (old, Ok(_)) if gone(old) && asked.is_none_or(|at| cx.now() >= after(at, ARRIVES)) => {
                     match database.rename(&fenced, &self.instance).await {
-                        Ok(()) => {}
-                        Err(e)
-                            if e.kind.is_transient()
-                                || matches!(
-                                    e.kind,
-                                    ErrorKind::Conflict | ErrorKind::InDoubt | ErrorKind::NotFound
-                                ) =>
-                        {
+                        Ok(()) => asked = Some(cx.now()),
+                        Err(e) if e.kind == ErrorKind::InDoubt => {
+                            asked = Some(cx.now());
+                            cx.note(&e.one_line());
+                        }
+                        Err(e) if e.kind.is_transient() || e.kind == ErrorKind::Conflict => {
                             cx.note(&e.one_line());
                         }
                         Err(e) => {
@@ -220,8 +235,9 @@ impl Step for Fence {
                         }
                     }
                 }
-                Err(e) if e.kind.is_transient() => cx.note(&e.one_line()),
-                Err(e) => return Err(e),
+                (Err(e), _) | (_, Err(e)) if e.kind == ErrorKind::Denied => return Err(e.clone()),
+                (Err(e), _) => cx.note(&e.one_line()),
+                _ => cx.note("the rename is on its way"),
             }
             cx.clock().sleep(Duration::from_secs(2)).await;
         }

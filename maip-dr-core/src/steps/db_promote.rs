@@ -73,7 +73,9 @@ fn is_source(arn: &str, region: &RegionId, instance: &str) -> bool {
     let name = arn.rsplit(':').next().unwrap_or_default();
     // A fence shortens a long name; what it leaves is still a beginning of it.
     let unfenced = name.split_once("-fenced-").map_or(name, |(head, _)| head);
-    here && (name == instance || (name != unfenced && instance.starts_with(unfenced)))
+    // Only a name that had to give up letters to stay within 63 is a mere beginning.
+    let shortened = name.len() == 63 && instance.starts_with(unfenced);
+    here && (name == instance || (name != unfenced && (instance == unfenced || shortened)))
 }
 
 /// Statuses that a promoting instance cannot come back from by itself.
@@ -82,6 +84,11 @@ fn is_dead_end(status: &str) -> bool {
     matches!(status, "failed" | "deleting" | "storage-full" | "restore-error")
         || status.starts_with("incompatible-")
         || status.starts_with("inaccessible-encryption-credentials")
+}
+
+/// The states in which RDS takes a promotion.
+fn may_be_promoted(status: &str) -> bool {
+    matches!(status, "available" | "storage-optimization")
 }
 
 impl Promote {
@@ -115,7 +122,7 @@ impl Promote {
             }
         }
         match seen.status.as_str() {
-            "available" | "storage-optimization" => Ok(None),
+            status if may_be_promoted(status) => Ok(None),
             "backing-up" => {
                 Ok(Some(Observed::Underway("backing-up: a promotion is refused until it ends".to_owned())))
             }
@@ -213,7 +220,7 @@ impl Step for Promote {
         }
         if cx.started.is_some() {
             // Accepted promotions show only some seconds later; until then the engine waits and calls nothing.
-            let replica = seen.replica_source.is_some() && seen.status == "available";
+            let replica = seen.replica_source.is_some() && may_be_promoted(&seen.status);
             if replica {
                 cx.note("available, still a replica");
                 return Ok(Observed::NotDone {
@@ -230,7 +237,8 @@ impl Step for Promote {
         }
         let (_, watermark, _) = measure(cx, &self.params.region, &self.instance).await?;
         let key = self.params.database.as_str();
-        let decided = cx.outputs_of("db.record_watermark", "database", key).next().is_some();
+        let decided =
+            cx.outputs_of("db.record_watermark", "database", key).any(|found| found["phase"] == "first");
         let risk = Risk::DataLoss { seconds: watermark.rpo_s.max };
         if !decided && !watermark.within(self.objective) && !cx.accepts(&risk) {
             return Err(Error { found: None, ..watermark.over(key, self.objective, Value::Null) });

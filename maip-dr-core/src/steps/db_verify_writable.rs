@@ -42,6 +42,13 @@ impl StepKind for VerifyWritable {
     }
 }
 
+/// The states in which an instance without a source takes writes while it does something else.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html#Overview.DBInstance.Status>
+fn takes_writes(status: &str) -> bool {
+    matches!(status, "available" | "backing-up" | "storage-optimization" | "maintenance")
+        || status.starts_with("configuring-")
+}
+
 #[async_trait]
 impl Step for VerifyWritable {
     fn summary(&self) -> String {
@@ -80,10 +87,13 @@ impl Step for VerifyWritable {
                 seen.id
             ))));
         }
-        if !seen.looks_writable() {
+        if seen.replication.is_some() || !takes_writes(&seen.status) {
             return Ok(Observed::Underway(seen.status));
         }
         let mut unproven = vec!["no SQL probe: that a write commits was not tried".to_owned()];
+        if seen.status != "available" {
+            unproven.push(format!("it is {}: available to clients, but busy", seen.status));
+        }
         if seen.backup_retention_days == 0 {
             unproven.push(
                 "automated backups are off: it cannot be restored, and cannot be replicated from".to_owned(),

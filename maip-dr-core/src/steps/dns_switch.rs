@@ -152,6 +152,28 @@ fn batch(
     Ok(changes)
 }
 
+/// Whether the record sets that are there can be switched to `region` at all: told while the plan is made, not after
+/// the promotion.
+///
+/// # Errors
+/// As [`batch`]'s.
+pub(crate) fn can_switch(
+    topology: &Topology,
+    name: &str,
+    region: &RegionId,
+    existing: &[RecordSet],
+) -> Result<()> {
+    let (traffic, target) = topology.traffic(name, region)?;
+    let is = |r: &RecordSet| r.record_type == RecordType::Cname;
+    let cname = traffic.types.contains(&RecordType::Cname);
+    if existing.iter().any(|r| is(r) != cname) {
+        let there = if cname { "addresses" } else { "a CNAME" };
+        return Err(Error::conflict(format!("{} has {there}, which `types` does not say", traffic.record))
+            .hint("say in `types` what Route 53 has: a name has either addresses or a CNAME"));
+    }
+    batch(traffic, region, target, existing).map(drop)
+}
+
 fn upsert(record: RecordSet) -> RecordChange {
     RecordChange { action: ChangeAction::Upsert, record }
 }
@@ -202,9 +224,13 @@ fn weigh(
         }
     }
     if mine == 0 {
-        let mut record = pointed(simple(traffic, sets[0].record_type), target);
+        // A set that carries this Region's name is its own, wherever it points now.
+        let own = sets.iter().find(|s| s.set_identifier.as_deref() == Some(region.as_str()));
+        let base = own.map_or_else(|| simple(traffic, sets[0].record_type), |s| (**s).clone());
+        let mut record = pointed(base, target);
         record.set_identifier = Some(region.to_string());
         record.routing = Routing::Weighted { weight: full };
+        changes.retain(|change| change.record.set_identifier != record.set_identifier);
         changes.push(upsert(record));
     }
     Ok(())

@@ -49,6 +49,12 @@ impl StepKind for VerifyDns {
     }
 }
 
+/// The types of address that a name is asked for; one that is an alias by CNAME is asked for what it leads to.
+pub(super) fn looked_up(traffic: &Traffic) -> BTreeSet<RecordType> {
+    let address = |t: &RecordType| if *t == RecordType::Cname { RecordType::A } else { *t };
+    traffic.types.iter().map(address).collect()
+}
+
 /// The addresses of a load balancer, asked at `servers` (none = the machine's own resolver).
 pub(super) async fn addresses(
     probe: &dyn ProbeService,
@@ -105,7 +111,7 @@ impl Step for VerifyDns {
         let authorities = probe.authorities(&zone, &self.traffic.resolvers).await?;
         let mut behind = Vec::new();
         let mut agreed = BTreeSet::new();
-        for &record_type in self.traffic.types.iter().filter(|t| **t != RecordType::Cname) {
+        for record_type in looked_up(&self.traffic) {
             let expected =
                 addresses(probe, &self.target.load_balancer, record_type, &self.traffic.resolvers).await?;
             let asked = authorities.iter().map(|server| {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,9 +8,9 @@ use serde_json::json;
 
 use crate::error::Result;
 use crate::id::RegionId;
-use crate::service::{HttpQuestion, RecordType};
+use crate::service::{HttpAnswer, HttpQuestion};
 use crate::step::{ApiCall, Observed, Plane, Step, StepCtx, StepKind, Timing, Undo};
-use crate::steps::dns_verify::addresses;
+use crate::steps::dns_verify::{addresses, looked_up};
 use crate::topology::{Topology, Traffic, TrafficIn};
 
 /// Asks the application itself.
@@ -46,10 +47,27 @@ impl StepKind for VerifyEndpoint {
 }
 
 impl VerifyEndpoint {
+    /// Who answered, where that is not the Region that should; its own word counts, else its address.
+    async fn origin(&self, cx: &StepCtx, answer: &HttpAnswer) -> Result<Option<String>> {
+        if let Some(region) = &answer.region {
+            return Ok((region != self.params.region.as_str()).then(|| region.clone()));
+        }
+        let probe = &*cx.world.probe;
+        let mut expected = BTreeSet::new();
+        for record_type in looked_up(&self.traffic) {
+            // Not to be found out is not to be told from the wrong one: the step goes on looking.
+            expected.extend(
+                addresses(probe, &self.target.load_balancer, record_type, &self.traffic.resolvers).await?,
+            );
+        }
+        let address = answer.address.clone().unwrap_or_default();
+        Ok((!expected.iter().any(|ip| ip.to_string() == address)).then_some(address))
+    }
+
     /// Who still answers another address, and for how long.
     async fn stale(&self, cx: &StepCtx) -> Option<String> {
         let probe = &*cx.world.probe;
-        let record_type = self.traffic.types.iter().copied().find(|t| *t != RecordType::Cname)?;
+        let record_type = looked_up(&self.traffic).into_iter().next()?;
         let expected =
             addresses(probe, &self.target.load_balancer, record_type, &self.traffic.resolvers).await.ok()?;
         let servers: Vec<Option<String>> = if self.traffic.resolvers.is_empty() {
@@ -124,19 +142,17 @@ impl Step for VerifyEndpoint {
         };
         let answered = cx.world.probe.http(&question).await;
         if self.params.public {
-            let elsewhere = match &answered {
-                Ok(answer) => answer.region.as_deref().is_some_and(|r| r != self.params.region.as_str()),
-                Err(_) => false,
+            let from = match &answered {
+                Ok(answer) => self.origin(cx, answer).await?,
+                Err(_) => None,
             };
-            let unmarked = answered.as_ref().is_ok_and(|a| a.region.is_none());
-            if (elsewhere || unmarked || answered.is_err())
-                && let Some(stale) = self.stale(cx).await
-            {
-                return Ok(Observed::Underway(format!("DNS not propagated yet: {stale}")));
-            }
-            if let (true, Ok(answer)) = (elsewhere, &answered) {
-                let from = answer.region.as_deref().unwrap_or_default();
-                return Ok(Observed::Underway(format!("{from} still answers the public name")));
+            if let Some(from) = from.or(answered.is_err().then(String::new)) {
+                if let Some(stale) = self.stale(cx).await {
+                    return Ok(Observed::Underway(format!("DNS not propagated yet: {stale}")));
+                }
+                if !from.is_empty() {
+                    return Ok(Observed::Underway(format!("{from} still answers the public name")));
+                }
             }
         }
         let answer = answered?;

@@ -22,6 +22,8 @@ pub use region_verify_down::Verdict;
 
 use crate::step::Registry;
 
+pub(crate) use dns_switch::can_switch;
+
 /// Every built-in step kind.
 pub fn registry() -> Registry {
     Registry::default()

@@ -191,7 +191,8 @@ impl Step for ScaleNodes {
             }
         })?;
         let target = now.scaling.raised_to(self.wanted);
-        let token = format!("{}-{}", cx.run, cx.step);
+        // The same for the same change; another where the sizes have moved since.
+        let token = format!("{}-{}-{}-{}", cx.run, cx.step, now.scaling.min, now.scaling.desired);
         let update = groups.scale(&self.eks, &self.params.node_group, target, &token).await?;
         self.follow(|f| f.update = Some(update));
         Ok(())

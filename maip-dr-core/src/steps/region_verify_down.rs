@@ -17,6 +17,8 @@ use crate::steps::by_hand;
 use crate::survey::check_account;
 use crate::topology::Topology;
 
+/// One side of a question.
+const SIDE: Duration = Duration::from_secs(7);
 /// One question and its control may take so long; all are asked at once, so the verdict takes no longer.
 const SIGNAL: Duration = Duration::from_secs(8);
 
@@ -118,7 +120,7 @@ impl VerifyDown {
         all.push((
             "account".to_owned(),
             async move {
-                let asked = join(there.identity().caller(), here.identity().caller()).await;
+                let asked = both(cx, there.identity().caller(), here.identity().caller()).await;
                 // Credentials that work only prove that the account is right; they say nothing of the application.
                 let says = asked.0.map(|caller| match check_account(&self.topology, &self.region, &caller) {
                     Ok(()) => Says::Nothing(format!("we are {}", caller.arn)),
@@ -133,7 +135,7 @@ impl VerifyDown {
             all.push((
                 format!("kubernetes {name}"),
                 async move {
-                    let (there, here) = join(ask(there), ask(here)).await;
+                    let (there, here) = both(cx, ask(there), ask(here)).await;
                     (there.map(|()| Says::Up("its API is ready".into())), here)
                 }
                 .boxed(),
@@ -150,12 +152,9 @@ impl VerifyDown {
                 async move {
                     let (lost, control) = (there.database(), here.database());
                     let (there, here) =
-                        join(lost.describe(&old.instance), control.describe(&new.instance)).await;
+                        both(cx, lost.describe(&old.instance), control.describe(&new.instance)).await;
                     let says = match there {
-                        Ok(found) if found.status == "available" => {
-                            Ok(Says::Up(format!("{} is available", found.id)))
-                        }
-                        Ok(found) => Ok(Says::Down(format!("{} is {}", found.id, found.status))),
+                        Ok(found) => Ok(database_says(&found.id, &found.status)),
                         Err(e) if e.kind == ErrorKind::NotFound => Ok(Says::Nothing(format!(
                             "there is no {}: fenced by an earlier run?",
                             old.instance
@@ -177,7 +176,7 @@ impl VerifyDown {
                 format!("stream {name}"),
                 async move {
                     let (lost, control) = (there.streams(), here.streams());
-                    let (there, here) = join(lost.describe(&old.msk), control.describe(&new.msk)).await;
+                    let (there, here) = both(cx, lost.describe(&old.msk), control.describe(&new.msk)).await;
                     let says = there.map(|found| match found.state.as_str() {
                         "FAILED" | "DELETING" => Says::Down(format!("{} is {}", found.name, found.state)),
                         _ => Says::Up(format!("{} is {}", found.name, found.state)),
@@ -206,7 +205,7 @@ impl VerifyDown {
             all.push((
                 format!("load balancer {name}"),
                 async move {
-                    let (there, here) = join(lost, control).await;
+                    let (there, here) = both(cx, lost, control).await;
                     let says = there.map(|answer| {
                         let text = format!("it answers {}", answer.status);
                         if answer.status == traffic.health.status { Says::Up(text) } else { Says::Down(text) }
@@ -218,6 +217,29 @@ impl VerifyDown {
         }
         all
     }
+}
+
+/// Busy is not down: an instance that backs up or is being modified serves.
+/// <https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/accessing-monitoring.html#Overview.DBInstance.Status>
+fn database_says(id: &str, status: &str) -> Says {
+    let text = format!("{id} is {status}");
+    match status {
+        "available" | "backing-up" | "modifying" | "storage-optimization" | "maintenance" => Says::Up(text),
+        "failed" | "stopped" | "stopping" | "storage-full" | "restore-error" | "deleting" => Says::Down(text),
+        s if s.starts_with("configuring-") => Says::Up(text),
+        s if s.starts_with("inaccessible-") || s.starts_with("incompatible-") => Says::Down(text),
+        _ => Says::Nothing(text),
+    }
+}
+
+/// Both questions, each bounded, so that the slower one does not take the other's answer with it.
+async fn both<A: Send, B: Send>(
+    cx: &StepCtx,
+    there: impl Future<Output = Result<A>> + Send,
+    here: impl Future<Output = Result<B>> + Send,
+) -> (Result<A>, Result<B>) {
+    let bounded = join(timeout(cx.clock(), SIDE, there), timeout(cx.clock(), SIDE, here)).await;
+    (bounded.0.and_then(|r| r), bounded.1.and_then(|r| r))
 }
 
 /// An answer, or the lack of one, as a signal.
@@ -406,6 +428,17 @@ fn describe(signal: &Signal) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn busy_is_not_down_and_an_unheard_of_status_says_nothing() {
+        for status in ["available", "backing-up", "configuring-enhanced-monitoring"] {
+            assert!(matches!(database_says("x", status), Says::Up(_)), "{status}");
+        }
+        for status in ["failed", "stopped", "inaccessible-encryption-credentials", "incompatible-network"] {
+            assert!(matches!(database_says("x", status), Says::Down(_)), "{status}");
+        }
+        assert!(matches!(database_says("x", "brand-new"), Says::Nothing(_)));
+    }
 
     fn s(says: Says, control: bool) -> Signal {
         Signal { name: "x".into(), says, control: if control { Ok(()) } else { Err("no".into()) } }

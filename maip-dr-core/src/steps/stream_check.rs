@@ -81,6 +81,13 @@ impl Step for CheckStream {
             Err(e) => (CheckStatus::Unknown, e.one_line()),
         };
         let detail = format!("{status}: {why}");
+        if self.required
+            && let Err(e) = &seen
+            && e.kind.is_transient()
+        {
+            // Asked again: one lost answer is no reason to take the run back.
+            return Err(e.clone());
+        }
         if self.required && status != CheckStatus::Ok {
             return Ok(Observed::Failed(
                 Error::unavailable(format!("the required stream {} is {status}", self.name))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::clock::timeout;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::RegionId;
 use crate::service::{LatencySample, Table};
 use crate::step::{ApiCall, Observed, Plane, Step, StepCtx, StepKind, Timing, Undo};
@@ -158,6 +158,15 @@ impl Step for CheckTable {
             "table": self.params.table, "name": name, "status": worst, "latency_ms": { "inbound": in_ms, "outbound": out_ms },
             "detail": detail,
         });
+        // One lost answer of the standby, or being asked to slow down, is no reason to take the run back: asked again.
+        let again = match (&status_here, &inbound) {
+            (Err(e), _) if e.kind.is_transient() => Some(e),
+            (_, Err(e)) if e.kind == ErrorKind::Throttled => Some(e),
+            _ => None,
+        };
+        if let Some(e) = again.filter(|_| self.table.required) {
+            return Err(e.clone());
+        }
         if self.table.required && worst != "OK" {
             return Ok(Observed::Failed(
                 Error::unavailable(format!("the required table {name} is {worst}")).caused_by(detail).hint(

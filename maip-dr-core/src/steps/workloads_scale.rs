@@ -207,7 +207,11 @@ impl Step for ScaleWorkloads {
             })));
         }
         let service = cx.region(&self.params.region)?.workloads(&self.params.cluster)?;
-        let problems = service.problems(&self.params.namespace).await.unwrap_or_default();
+        let problems = service.problems(&self.params.namespace).await.unwrap_or_else(|e| {
+            // Without the pods' own words the wait could not say what it waits for.
+            waiting.push(format!("why is unknown: {}", e.one_line()));
+            Vec::new()
+        });
         let unschedulable = problems.iter().any(|p| p.reason == "Unschedulable");
         let limit = self.topology.deadline(Self::KIND, DEADLINE);
         let patience = UNSCHEDULABLE.min(limit / 2);
